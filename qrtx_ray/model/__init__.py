@@ -1,0 +1,56 @@
+"""Plain data of the runtime: frozen, slotted, importing nothing but the standard library and `errors`."""
+
+from __future__ import annotations
+
+from qrtx_ray.model.execution import (
+    AgentInfo,
+    CompileReport,
+    CompileTask,
+    DeviceInfo,
+    DeviceStatus,
+    Group,
+    Heartbeat,
+    Member,
+    RunReport,
+)
+from qrtx_ray.model.ids import GroupId, JobId, is_job_id, new_id
+from qrtx_ray.model.job import (
+    TERMINAL_STATES,
+    CircuitProfile,
+    JobChange,
+    JobPage,
+    JobQuery,
+    JobRecord,
+    JobRequest,
+    Level,
+    PayloadFormat,
+    Program,
+    TaskState,
+)
+
+__all__ = [
+    "TERMINAL_STATES",
+    "AgentInfo",
+    "CircuitProfile",
+    "CompileReport",
+    "CompileTask",
+    "DeviceInfo",
+    "DeviceStatus",
+    "Group",
+    "GroupId",
+    "Heartbeat",
+    "JobChange",
+    "JobId",
+    "JobPage",
+    "JobQuery",
+    "JobRecord",
+    "JobRequest",
+    "Level",
+    "Member",
+    "PayloadFormat",
+    "Program",
+    "RunReport",
+    "TaskState",
+    "is_job_id",
+    "new_id",
+]

@@ -1,0 +1,105 @@
+"""The durable truth: what every store must do. One conformance suite runs against all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from qrtx_ray.model import JobChange, JobId, JobPage, JobQuery, JobRecord
+
+__all__ = ["PAYLOAD_EXECUTABLE", "PAYLOAD_REQUEST", "Store", "Transaction"]
+
+PAYLOAD_REQUEST = "request"  #: the request as it came
+PAYLOAD_EXECUTABLE = "executable"  #: the compiled job
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """Everything one event changes; all of it is committed, or none.
+
+    Args:
+        records: Rows to insert (version 1) or to replace (version n, over a stored version n-1).
+        changes: History rows to append; their sequence numbers are the caller's and grow.
+        payloads: ``(job id, kind, bytes)`` to put beside a row (replaces one of the same kind).
+        drop_payloads: ``(job id, kind)`` no longer needed.
+        deletions: Jobs to remove with their history and payloads.
+    """
+
+    records: tuple[JobRecord, ...] = ()
+    changes: tuple[JobChange, ...] = ()
+    payloads: tuple[tuple[JobId, str, bytes], ...] = ()
+    drop_payloads: tuple[tuple[JobId, str], ...] = ()
+    deletions: tuple[JobId, ...] = ()
+
+
+class Store(Protocol):
+    """A journal of jobs. Synchronous and thread-compatible: the shell calls it from one writer thread and, for the
+    read methods, from other threads at the same time.
+
+    Raises (any method):
+        StoreFull: No space; nothing of the call was kept.
+        StoreConflict: A version did not match, an idempotency key exists, or a newer epoch owns the store.
+        PersistError: Any other refusal; nothing of the call was kept.
+    """
+
+    def open_epoch(self) -> int:
+        """Take the store over: bump the persisted epoch and return it. Every later `commit` by an older owner fails."""
+        ...
+
+    def commit(self, transactions: Sequence[Transaction]) -> None:
+        """Write all of `transactions` in one durable commit (group commit).
+
+        Guarantees:
+            When it returns, the rows survive power loss (as far as the medium keeps its promises).
+            When it raises, nothing of *any* of them was written.
+        """
+        ...
+
+    def live_records(self) -> list[JobRecord]:
+        """All jobs that are not in a terminal state, plus terminal ones whose metadata is not recorded, by number."""
+        ...
+
+    def last_sequence(self) -> int:
+        """Highest sequence of any change, 0 when there is none."""
+        ...
+
+    def last_number(self) -> int:
+        """Highest job number, 0 when there is none."""
+        ...
+
+    def record(self, job_id: JobId) -> JobRecord | None:
+        """One job, or None."""
+        ...
+
+    def records(self, job_ids: Iterable[JobId]) -> dict[JobId, JobRecord]:
+        """Those of `job_ids` that exist."""
+        ...
+
+    def find_idempotent(self, tenant: str, key: str) -> JobRecord | None:
+        """The job that `tenant` submitted under `key`, or None."""
+        ...
+
+    def query(self, query: JobQuery) -> JobPage:
+        """A page of jobs, newest first unless `query.ascending`."""
+        ...
+
+    def history(self, job_id: JobId) -> list[JobChange]:
+        """All changes of a job, oldest first."""
+        ...
+
+    def changes_since(self, sequence: int, limit: int) -> list[JobChange]:
+        """Changes with a greater sequence, in order."""
+        ...
+
+    def payloads(self, job_ids: Sequence[JobId], kind: str) -> dict[JobId, bytes]:
+        """Payloads of `kind`, for those jobs that have one."""
+        ...
+
+    def usage_qpu_s(self, tenant: str, since: float) -> float:
+        """Σ `qpu_s` of the tenant's jobs finished since `since` (epoch seconds)."""
+        ...
+
+    def close(self) -> None:
+        """Release files; idempotent."""
+        ...
