@@ -1,0 +1,10 @@
+"""The Python SDK: `QrtxClient` and `AsyncQrtxClient` over the native HTTP API."""
+
+from __future__ import annotations
+
+from qrtx_ray.client.asynchronous import AsyncQrtxClient
+from qrtx_ray.client.connection import Connection, find_connection
+from qrtx_ray.client.messages import JobStatus
+from qrtx_ray.client.synchronous import QrtxClient
+
+__all__ = ["AsyncQrtxClient", "Connection", "JobStatus", "QrtxClient", "find_connection"]

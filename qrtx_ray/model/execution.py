@@ -92,13 +92,14 @@ class CompileReport:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A job inside a group. `attempt` fences its report; `timeout_s` bounds its wall-clock run."""
+    """A job inside a group. `attempt` fences its report; `timeout_s` bounds its wall-clock run; `qubits` it occupies."""
 
     job_id: JobId
     attempt: int
     seed: int
     timeout_s: float
     executable: bytes = b""
+    qubits: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,11 +19,13 @@ class Transaction:
     """Everything one event changes; all of it is committed, or none.
 
     Args:
-        records: Rows to insert (version 1) or to replace (version n, over a stored version n-1).
-        changes: History rows to append; their sequence numbers are the caller's and grow.
+        records: Rows to insert (version 1) or to replace (version n, over a stored version n-1). Number, tenant and
+            idempotency key never change, and a terminal state is never left.
+        changes: History rows to append; their sequence numbers are the caller's and grow (gaps are allowed; one that
+            is not above the last is a conflict).
         payloads: ``(job id, kind, bytes)`` to put beside a row (replaces one of the same kind).
         drop_payloads: ``(job id, kind)`` no longer needed.
-        deletions: Jobs to remove with their history and payloads.
+        deletions: Jobs to remove with their history and payloads; unknown ones are passed over.
     """
 
     records: tuple[JobRecord, ...] = ()
@@ -39,7 +41,8 @@ class Store(Protocol):
 
     Raises (any method):
         StoreFull: No space; nothing of the call was kept.
-        StoreConflict: A version did not match, an idempotency key exists, or a newer epoch owns the store.
+        StoreConflict: A version did not match, an idempotency key exists, a newer epoch (or none yet) owns the store,
+            or a row breaks another rule of the store: the fault is the transaction's, the store is well.
         PersistError: Any other refusal; nothing of the call was kept.
     """
 
@@ -61,11 +64,11 @@ class Store(Protocol):
         ...
 
     def last_sequence(self) -> int:
-        """Highest sequence of any change, 0 when there is none."""
+        """Highest sequence of any change ever kept, also of jobs deleted since; 0 when there was none."""
         ...
 
     def last_number(self) -> int:
-        """Highest job number, 0 when there is none."""
+        """Highest job number ever kept, also of jobs deleted since; 0 when there was none."""
         ...
 
     def record(self, job_id: JobId) -> JobRecord | None:
@@ -81,7 +84,9 @@ class Store(Protocol):
         ...
 
     def query(self, query: JobQuery) -> JobPage:
-        """A page of jobs, newest first unless `query.ascending`."""
+        """A page of jobs, newest (highest number) first unless `query.ascending`; both bounds of `created` are
+        exclusive.
+        """
         ...
 
     def history(self, job_id: JobId) -> list[JobChange]:
@@ -97,7 +102,7 @@ class Store(Protocol):
         ...
 
     def usage_qpu_s(self, tenant: str, since: float) -> float:
-        """Σ `qpu_s` of the tenant's jobs finished since `since` (epoch seconds)."""
+        """Σ `qpu_s` of the tenant's jobs finished at or after `since` (epoch seconds)."""
         ...
 
     def close(self) -> None:

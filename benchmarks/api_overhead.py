@@ -1,0 +1,117 @@
+"""What the HTTP front costs per request: handlers alone, in process, over a gateway in memory.
+
+    python benchmarks/api_overhead.py
+
+No sockets, no HTTP parser: the ASGI application is called directly, so the figures are the front's own time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import statistics
+import time
+from collections.abc import Sequence
+
+from fastapi import FastAPI
+
+from qrtx_ray.api.app import create_app
+from qrtx_ray.api.settings import ApiSettings, TokenEntry
+from qrtx_ray.api.tokens import AccessTokens, Principal, hash_token
+from qrtx_ray.model import DeviceInfo
+from qrtx_ray.testing import FakeGateway
+
+DEVICE = DeviceInfo("fake_manila@aer", "fake_manila", "aer", 5)
+TOKEN = "benchmark"
+SECRET = b"0123456789abcdef0123456789abcdef"
+QASM = 'OPENQASM 2.0; include "qelib1.inc"; qreg q[2]; creg c[2]; ' + "h q[0]; cx q[0],q[1]; " * 40 + "measure q -> c;"
+NATIVE = json.dumps({"device": DEVICE.name, "circuits": [{"format": "qasm2", "source": QASM}], "shots": 100}).encode()
+RUNTIME = json.dumps(
+    {
+        "program_id": "sampler",
+        "backend": DEVICE.name,
+        "params": {
+            "pubs": [[{"__type__": "QuantumCircuit", "__value__": "x" * 900}, None, 100]],
+            "options": {"experimental": {"qrtx": {"priority": 60}}},
+            "version": 2,
+        },
+    }
+).encode()
+
+
+async def call(app: FastAPI, method: str, path: str, token: str, body: bytes = b"") -> bytes:
+    """One request; returns the answer's body."""
+    answered: list[bytes] = []
+    headers = [
+        (b"host", b"localhost"),
+        (b"authorization", b"Bearer " + token.encode()),
+        (b"content-type", b"application/json"),
+        (b"user-agent", b"benchmark"),
+    ]
+
+    async def receive() -> dict[str, object]:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message: dict[str, object]) -> None:
+        if message["type"] == "http.response.body":
+            answered.append(message["body"])  # type: ignore[arg-type]
+
+    target, _, query = path.partition("?")
+    scope = {
+        "type": "http",
+        "method": method,
+        "path": target,
+        "raw_path": target.encode(),
+        "query_string": query.encode(),
+        "headers": headers,
+        "http_version": "1.1",
+        "scheme": "http",
+        "server": ("localhost", 80),
+        "client": ("localhost", 1),
+        "root_path": "",
+        "asgi": {"version": "3.0", "spec_version": "2.4"},
+    }
+    await app(scope, receive, send)  # type: ignore[arg-type]
+    return b"".join(answered)
+
+
+async def measure(app: FastAPI, repeats: int, method: str, path: str, token: str, body: bytes = b"") -> float:
+    """Microseconds per request: the best of five medians of slices, so that a busy machine disturbs least."""
+    medians = []
+    for _ in range(5):
+        times = []
+        for _ in range(repeats):
+            started = time.perf_counter()
+            await call(app, method, path, token, body)
+            times.append(time.perf_counter() - started)
+        medians.append(statistics.median(times) * 1e6)
+    return min(medians)
+
+
+async def run(repeats: int) -> dict[str, float]:
+    gateway = FakeGateway([DEVICE])
+    settings = ApiSettings(tokens=(TokenEntry(hash_token(TOKEN), "t"),), jwt_secret=SECRET)
+    app = create_app(gateway, settings, {DEVICE.name: DEVICE})
+    job_id = json.loads(await call(app, "POST", "/v1/jobs", TOKEN, NATIVE))["id"]
+    gateway.complete(job_id, b"{}")
+    access = AccessTokens(SECRET, 3600).issue(Principal("t"), time.time())
+    return {
+        "POST /v1/jobs": await measure(app, repeats, "POST", "/v1/jobs", TOKEN, NATIVE),
+        "POST /api/v1/jobs": await measure(app, repeats, "POST", "/api/v1/jobs", access, RUNTIME),
+        "GET /v1/jobs/{id}": await measure(app, repeats, "GET", f"/v1/jobs/{job_id}", TOKEN),
+        "GET /api/v1/jobs/{id}": await measure(
+            app, repeats, "GET", f"/experimental/api/v1/jobs/{job_id}?exclude_params=true", access
+        ),
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--repeats", type=int, default=300)
+    for name, microseconds in asyncio.run(run(parser.parse_args(arguments).repeats)).items():
+        print(f"{name:34s} {microseconds:8.1f} us")
+
+
+if __name__ == "__main__":
+    main()

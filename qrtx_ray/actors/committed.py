@@ -1,0 +1,46 @@
+"""Job records as far as they are durable: the only thing the outside is ever shown.
+
+The core's own memory runs ahead of the disk by the few milliseconds of a commit. Were that shown, a crash in between
+could take back what somebody has already read.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable
+
+from qrtx_ray.model import JobId, JobRecord
+
+__all__ = ["CommittedRecords"]
+
+
+class CommittedRecords:
+    """All unfinished jobs, and the finished ones that were touched last.
+
+    Args:
+        finished_capacity: Finished jobs kept; older ones are in the store.
+    """
+
+    def __init__(self, finished_capacity: int) -> None:
+        self._capacity = finished_capacity
+        self._live: dict[JobId, JobRecord] = {}
+        self._finished: OrderedDict[JobId, JobRecord] = OrderedDict()
+
+    def update(self, records: Iterable[JobRecord]) -> None:
+        for record in records:
+            if record.terminal:
+                self._live.pop(record.id, None)
+                self._finished[record.id] = record
+                self._finished.move_to_end(record.id)
+            else:
+                self._live[record.id] = record
+        while len(self._finished) > self._capacity:
+            self._finished.popitem(last=False)
+
+    def forget(self, job_ids: Iterable[JobId]) -> None:
+        for job_id in job_ids:
+            self._live.pop(job_id, None)
+            self._finished.pop(job_id, None)
+
+    def get(self, job_id: JobId) -> JobRecord | None:
+        return self._live.get(job_id) or self._finished.get(job_id)

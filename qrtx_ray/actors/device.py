@@ -1,0 +1,236 @@
+"""The device actor: an agent that pulls groups of jobs for its devices and has a child process run them.
+
+The agent itself only waits: Aer holds the interpreter lock for its whole run, so whoever runs it answers nobody. The
+child can be killed at any moment and a warm one takes its place; the agent goes on answering. One group runs, at most one
+more is held ready, and the results of a group are durable before the scheduler hears of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+from ray.exceptions import RayError
+
+from qrtx_ray.actors.group_run import Attempt, GroupRun
+from qrtx_ray.actors.link import SchedulerLink
+from qrtx_ray.actors.names import STATE_MANAGER, find_actor
+from qrtx_ray.actors.settings import engine_sandbox
+from qrtx_ray.config import Settings
+from qrtx_ray.model import AgentInfo, Group, Heartbeat, RunReport
+from qrtx_ray.store.circuit_fs import CircuitFS
+
+__all__ = ["DeviceActor"]
+
+log = logging.getLogger("qrtx.device")
+
+RESTART_PAUSE_S = 0.2
+
+
+class DeviceActor:
+    """An agent for one or more devices. Everything runs on one event loop.
+
+    Args:
+        name: The actor's name; stable over restarts.
+        devices: Canonical names of the devices it serves.
+        settings: `Settings.to_dict()`.
+    """
+
+    def __init__(self, name: str, devices: tuple[str, ...], settings: dict[str, Any]) -> None:
+        self._settings = Settings.from_dict(settings)
+        self._name = name
+        self._devices = devices
+        self._incarnation = secrets.token_hex(8)
+        self._link = SchedulerLink()
+        self._files = CircuitFS(self._settings.paths.circuit_fs_url)
+        self._sandbox = engine_sandbox(self._settings)
+        self._held: Group | None = None
+        self._held_any = asyncio.Event()
+        self._held_none = asyncio.Event()
+        self._held_none.set()
+        self._run: GroupRun | None = None
+        self._reports: list[RunReport] = []
+        self._reports_any = asyncio.Event()
+        self._unacknowledged: dict[Attempt, None] = {}
+        self._accepting = asyncio.Event()
+        self._accepting.set()
+        self._joined = asyncio.Event()
+        self._joining = asyncio.Lock()
+        self._state: Any = None
+        self._background: set[asyncio.Task[Any]] = set()
+        for part in (self._fetch, self._execute, self._report, self._beat):
+            self._spawn(self._forever(part))
+
+    # ---------------------------------------------------------------------------------------------- control (pushed)
+
+    async def stop(self, job_id: str, attempt: int) -> bool:
+        """Stop one attempt now; the child dies if it is at work on it. Returns whether the attempt was here."""
+        held = self._held
+        if held is not None and any((m.job_id, m.attempt) == (job_id, attempt) for m in held.members):
+            kept = tuple(member for member in held.members if member.job_id != job_id)
+            self._held = Group(held.id, held.device, kept)
+            self._hand_in([GroupRun.stopped(job_id, attempt)])
+            return True
+        return self._run is not None and self._run.stop(job_id, attempt)
+
+    async def ping(self) -> int:
+        """The agent's process id."""
+        return os.getpid()
+
+    async def status(self) -> dict[str, Any]:
+        """What the agent does now, as plain data."""
+        return {
+            "name": self._name,
+            "pid": os.getpid(),
+            "child_pid": self._sandbox.pid,
+            "incarnation": self._incarnation,
+            "devices": list(self._devices),
+            "running": [job_id for job_id, _ in self._run.members()] if self._run else [],
+            "prefetched": [member.job_id for member in self._held.members] if self._held else [],
+        }
+
+    async def drain(self, timeout_s: float) -> bool:
+        """Take no more work and finish what is here. Returns whether it finished in time."""
+        self._accepting.clear()
+        try:
+            async with asyncio.timeout(timeout_s):
+                while self._run is not None or self._held is not None or self._unacknowledged:
+                    await asyncio.sleep(0.02)
+        except TimeoutError:
+            return False
+        return True
+
+    # --------------------------------------------------------------------------------------------- the four loops
+
+    async def _fetch(self) -> None:
+        await self._sandbox.start()
+        await self._join()
+        while True:
+            await self._held_none.wait()
+            await self._accepting.wait()
+            reports = self._take_reports()
+            capacity = self._settings.group_jobs
+            lease = await self._link.call("lease", self._name, self._incarnation, capacity, reports)
+            if not lease.known:
+                self._hand_in(reports)
+                await self._join()
+                continue
+            self._acknowledged(reports)
+            if lease.group is not None:
+                self._held = lease.group
+                self._held_none.clear()
+                self._held_any.set()
+
+    async def _execute(self) -> None:
+        while True:
+            await self._held_any.wait()
+            self._held_any.clear()
+            group, self._held = self._held, None
+            if group is None or not group.members:
+                self._held_none.set()
+                continue
+            self._run = GroupRun(group, self._sandbox, self._files)
+            self._held_none.set()  # the next group is fetched while this one runs
+            attempts = self._run.members()
+            await self._occupy(group)
+            self._spawn(self._quietly(self._link.call_once("started", self._name, self._incarnation, attempts)))
+            try:
+                reports = await self._run.execute()
+                self._unacknowledged.update(dict.fromkeys(attempts))
+            finally:
+                self._run = None
+                self._spawn(self._vacate(group))
+            self._hand_in(reports)
+
+    async def _report(self) -> None:
+        while True:
+            await self._reports_any.wait()
+            reports = self._take_reports()
+            if not reports:
+                continue
+            if await self._link.call("report", self._name, self._incarnation, reports):
+                self._acknowledged(reports)
+            else:
+                self._hand_in(reports)
+                await self._join()
+
+    async def _beat(self) -> None:
+        await self._joined.wait()
+        while True:
+            run = self._run
+            beat = Heartbeat(self._name, self._incarnation, self._here(), tuple(run.progress()) if run else ())
+            if not await self._link.call("heartbeat", beat):
+                await self._join()
+            await asyncio.sleep(self._settings.resources.check_interval)
+
+    # ------------------------------------------------------------------------------------------------ inside
+
+    async def _join(self) -> None:
+        async with self._joining:
+            info = AgentInfo(self._name, self._incarnation, self._devices, self._here())
+            await self._link.call("join_agent", info)
+            self._joined.set()
+
+    def _here(self) -> tuple[Attempt, ...]:
+        """Every attempt this agent answers for: running, held ready, or ended and not yet acknowledged."""
+        here = dict.fromkeys([*(self._run.members() if self._run else ()), *self._unacknowledged])
+        if self._held is not None:
+            here |= dict.fromkeys((member.job_id, member.attempt) for member in self._held.members)
+        return tuple(here)
+
+    def _hand_in(self, reports: list[RunReport]) -> None:
+        self._unacknowledged.update(dict.fromkeys((report.job_id, report.attempt) for report in reports))
+        self._reports += reports
+        if reports:
+            self._reports_any.set()
+
+    def _take_reports(self) -> list[RunReport]:
+        reports, self._reports = self._reports, []
+        self._reports_any.clear()
+        return reports
+
+    def _acknowledged(self, reports: list[RunReport]) -> None:
+        for report in reports:
+            self._unacknowledged.pop((report.job_id, report.attempt), None)
+
+    async def _occupy(self, group: Group) -> None:
+        """Take the level-1 lease of the group's live qubits."""
+        qubits = {member.job_id: member.qubits for member in group.members}
+        await self._state_manager("occupy", group.device, self._name, self._incarnation, group.id, qubits)
+
+    async def _vacate(self, group: Group) -> None:
+        await self._state_manager("vacate", self._name, self._incarnation, group.id)
+
+    async def _state_manager(self, method: str, *arguments: Any) -> None:
+        # Leases are bookkeeping that a restarted state manager builds up again; no job waits for one to come back.
+        try:
+            if self._state is None:
+                self._state = await asyncio.to_thread(find_actor, STATE_MANAGER)
+            if self._state is not None:
+                await getattr(self._state, method).remote(*arguments)
+        except RayError:
+            self._state = None
+
+    def _spawn(self, work: Coroutine[Any, Any, Any]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    @staticmethod
+    async def _quietly(call: Awaitable[Any]) -> None:
+        try:
+            await call
+        except RayError:
+            log.debug("the scheduler was away; it learns the same from the next heartbeat")
+
+    async def _forever(self, part: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        while True:
+            try:
+                await part()
+            except Exception:
+                log.exception("%s: %s failed; it starts again", self._name, part.__name__)
+                await asyncio.sleep(RESTART_PAUSE_S)

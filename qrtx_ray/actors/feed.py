@@ -1,0 +1,57 @@
+"""The feed of committed changes that the front's replicas follow.
+
+Each replica has one call parked here; a change wakes all of them, and each takes everything it has not seen. So the
+scheduler's cost of telling does not grow with the number of clients that wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable
+
+from qrtx_ray.actors.wire import Changes
+from qrtx_ray.model import JobRecord
+
+__all__ = ["Feed"]
+
+
+class Feed:
+    """A bounded log of committed records, with a cursor that grows by one per record.
+
+    Args:
+        epoch: The scheduler's epoch; a follower of another epoch starts anew.
+        capacity: Records kept; a follower further behind than that is told to forget and re-read.
+    """
+
+    def __init__(self, epoch: int, capacity: int = 20_000) -> None:
+        self._epoch = epoch
+        self._log: deque[JobRecord] = deque(maxlen=capacity)
+        self._cursor = 0
+        self._news = asyncio.Event()
+
+    def publish(self, records: Iterable[JobRecord]) -> None:
+        before = self._cursor
+        for record in records:
+            self._log.append(record)
+            self._cursor += 1
+        if self._cursor != before:
+            self._news.set()
+            self._news = asyncio.Event()
+
+    async def since(self, epoch: int, cursor: int, timeout_s: float) -> Changes:
+        """Everything after `cursor`, waiting up to `timeout_s` for the first."""
+        if epoch != self._epoch or cursor > self._cursor or cursor < self._cursor - len(self._log):
+            return Changes(self._epoch, self._cursor, reset=True)
+        if cursor == self._cursor:
+            news = self._news
+            try:
+                async with asyncio.timeout(timeout_s):
+                    await news.wait()
+            except TimeoutError:
+                return Changes(self._epoch, cursor)
+        missed = self._cursor - cursor
+        if missed > len(self._log):
+            return Changes(self._epoch, self._cursor, reset=True)
+        records = tuple(self._log[i] for i in range(len(self._log) - missed, len(self._log)))
+        return Changes(self._epoch, self._cursor, records)

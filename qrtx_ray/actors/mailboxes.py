@@ -1,0 +1,83 @@
+"""Where leases wait: one mailbox for each worker (device agent or compiler) that pulls work from the scheduler.
+
+The core decides at any moment that a worker gets something; the worker's call that fetches it may be parked, not yet
+made, or its answer may have been lost on the way. A mailbox keeps what was decided until the worker has shown, by a
+later call, that it holds it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Generic, TypeVar
+
+__all__ = ["Mailbox", "Mailboxes"]
+
+ItemT = TypeVar("ItemT")
+
+
+class Mailbox(Generic[ItemT]):
+    """Items for one incarnation of one worker."""
+
+    def __init__(self, incarnation: str) -> None:
+        self.incarnation = incarnation
+        self.heard_at = 0.0
+        self._items: deque[ItemT] = deque()
+        self._arrived = asyncio.Event()
+
+    def put(self, item: ItemT) -> None:
+        self._items.append(item)
+        self._arrived.set()
+
+    async def take(self, timeout_s: float) -> ItemT | None:
+        """The next item, or None when none came in time."""
+        if not self._items:
+            self._arrived.clear()
+            try:
+                async with asyncio.timeout(timeout_s):
+                    await self._arrived.wait()
+            except TimeoutError:
+                return None
+        return self._items.popleft() if self._items else None
+
+    def close(self) -> None:
+        """Wake whoever waits; there will be nothing more."""
+        self._items.clear()
+        self._arrived.set()
+
+
+class Mailboxes(Generic[ItemT]):
+    """The mailboxes of all workers of one kind, by worker name."""
+
+    def __init__(self) -> None:
+        self._boxes: dict[str, Mailbox[ItemT]] = {}
+
+    def open(self, worker: str, incarnation: str, now: float) -> Mailbox[ItemT]:
+        """A fresh mailbox for a (new) incarnation; one of an earlier incarnation is closed."""
+        self.close(worker)
+        box: Mailbox[ItemT] = Mailbox(incarnation)
+        box.heard_at = now
+        self._boxes[worker] = box
+        return box
+
+    def get(self, worker: str, incarnation: str) -> Mailbox[ItemT] | None:
+        """The mailbox of exactly this incarnation."""
+        box = self._boxes.get(worker)
+        return box if box is not None and box.incarnation == incarnation else None
+
+    def put(self, worker: str, incarnation: str, item: ItemT) -> None:
+        box = self.get(worker, incarnation)
+        if box is not None:
+            box.put(item)
+
+    def close(self, worker: str) -> None:
+        box = self._boxes.pop(worker, None)
+        if box is not None:
+            box.close()
+
+    def silent_since(self, moment: float) -> list[tuple[str, str]]:
+        """``(worker, incarnation)`` of all that were last heard before `moment`."""
+        return [(name, box.incarnation) for name, box in self._boxes.items() if box.heard_at < moment]
+
+    def last_heard(self) -> dict[str, float]:
+        return {name: box.heard_at for name, box in self._boxes.items()}

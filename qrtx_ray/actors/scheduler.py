@@ -1,0 +1,515 @@
+"""The scheduler actor: a thin shell that lets the pure core meet the world.
+
+It turns calls into events, hands them to `scheduler.core.Core`, and does what the core commands: write first, then
+everything else (see `actors.outbox`). It holds no circuits and no results; payloads pass through it as opaque bytes.
+Nothing in its event loop blocks: the store lives on its own threads.
+
+Guarantees:
+    A submit, cancel, tag change or deletion is answered only after its commit (P1, P4 of the contract in docs/reliability.md).
+    After `kill -9` the next process takes the store over under a higher epoch and continues; the old one can no longer
+    write.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from qrtx_ray.actors.committed import CommittedRecords
+from qrtx_ray.actors.feed import Feed
+from qrtx_ray.actors.mailboxes import Mailboxes
+from qrtx_ray.actors.metadata_recorder import MetadataRecorder
+from qrtx_ray.actors.names import STATE_MANAGER, find_actor
+from qrtx_ray.actors.outbox import Outbox
+from qrtx_ray.actors.payload_cache import PayloadCache
+from qrtx_ray.actors.settings import core_settings, queue_timeout_s, served_devices
+from qrtx_ray.actors.wire import Changes, CompileLease, DeviceState, SchedulerStatus, WorkLease
+from qrtx_ray.clock import SystemClock
+from qrtx_ray.config import Settings
+from qrtx_ray.errors import ErrorInfo, NotFound, PersistError, QrtxError
+from qrtx_ray.model import (
+    AgentInfo,
+    CompileReport,
+    CompileTask,
+    Group,
+    Heartbeat,
+    JobChange,
+    JobPage,
+    JobQuery,
+    JobRecord,
+    JobRequest,
+    Member,
+    RunReport,
+    TaskState,
+    new_id,
+)
+from qrtx_ray.multiplex.isolation import isolation_policy
+from qrtx_ray.scheduler import commands as do
+from qrtx_ray.scheduler import events as on
+from qrtx_ray.scheduler.core import Core
+from qrtx_ray.store.group_commit import GroupCommitter
+from qrtx_ray.store.open import open_store
+from qrtx_ray.store.protocol import PAYLOAD_EXECUTABLE, PAYLOAD_REQUEST, Transaction
+
+__all__ = ["SchedulerActor"]
+
+log = logging.getLogger("qrtx.scheduler")
+
+LEASE_WAIT_S = 15.0
+FOLLOW_WAIT_S = 20.0
+STORE_RETRY_S = 0.5
+TICK_S = 0.25
+TICK_MIN_S = 0.01
+Payloads = Sequence[tuple[str, str, bytes]]
+
+
+class SchedulerActor:
+    """Singleton, named, detached. All methods are coroutines on one event loop; the core is touched by nothing else.
+
+    Args:
+        settings: `Settings.to_dict()` of the runtime's configuration.
+    """
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        self._settings = Settings.from_dict(settings)
+        clock = SystemClock()
+        self._wall_origin = clock.wall() - clock.monotonic()
+        self._clock = clock
+        self._started_at = clock.monotonic()
+        policy = isolation_policy(self._settings.multiplexing.isolation_level)
+        self._core = Core(core_settings(self._settings), served_devices(self._settings), policy)
+        self._agents: Mailboxes[Group] = Mailboxes()
+        self._compilers: Mailboxes[tuple[tuple[str, int], ...]] = Mailboxes()
+        self._payloads = PayloadCache(64 * 1024 * 1024)
+        self._committed = CommittedRecords(self._settings.performance.status_cache_entries)
+        self._ready = asyncio.Event()
+        self._main = asyncio.get_running_loop().create_task(self._run())
+
+    # ----------------------------------------------------------------------------------------------- clients
+
+    async def submit(self, requests: Sequence[JobRequest], again: bool = False) -> list[JobRecord | ErrorInfo]:
+        """Accept or refuse each request; an accepted one is durable when this returns.
+
+        Args:
+            requests: Requests of any tenants.
+            again: Whether the same call may have been carried out before; keys that a replica drew itself
+                (they begin with ``~``) are looked up in the store only then.
+
+        Returns:
+            For each request its record (an earlier job's, when the idempotency key was used before with the same body)
+            or why it was refused.
+        """
+        await self._ready.wait()
+        earlier = await self._earlier(requests, again)
+        wall = self._now()
+        jobs = tuple(
+            on.NewJob(
+                id=new_id(wall, secrets.token_bytes(7)),
+                request=self._with_deadline(request),
+                seed=request.seed if request.seed is not None else secrets.randbits(63),
+                existing=earlier.get((request.tenant, request.idempotency_key or "")),
+            )
+            for request in requests
+        )
+        payloads = [(job.id, PAYLOAD_REQUEST, job.request.payload) for job in jobs]
+        commands, performed = self._apply(on.JobsSubmitted(jobs), payloads)
+        answers: dict[str, ErrorInfo | str] = {}
+        for command in commands:
+            if isinstance(command, do.Refuse):
+                answers[command.job_id] = command.error
+            elif isinstance(command, do.Duplicate):
+                answers[command.job_id] = command.existing_id
+        accepted = {record.id: record for command in commands if isinstance(command, do.Persist) for record in command.records}
+        await self._durable(performed)
+        out: list[JobRecord | ErrorInfo] = []
+        for job in jobs:
+            answer = answers.get(job.id)
+            if isinstance(answer, ErrorInfo):
+                out.append(answer)
+            elif answer is not None:
+                out.append(await self._find(answer))
+            else:
+                out.append(accepted[job.id])
+        return out
+
+    async def cancel(self, job_id: str, tenant: str, by: str) -> JobRecord:
+        """Cancel a job. Raises NotFound or InvalidState (already finished)."""
+        return await self._request(on.CancelRequested(job_id, tenant, by), job_id, tenant)
+
+    async def set_tags(self, job_id: str, tenant: str, tags: tuple[str, ...]) -> JobRecord:
+        """Replace a job's tags. Raises NotFound."""
+        return await self._request(on.TagsChanged(job_id, tenant, tags), job_id, tenant)
+
+    async def delete(self, job_id: str, tenant: str) -> None:
+        """Forget a finished job: record, history and payloads. Raises NotFound or InvalidState (still at work)."""
+        await self._request(on.DeletionRequested(job_id, tenant), job_id, tenant)
+        state_manager = find_actor(STATE_MANAGER)
+        if state_manager is not None:
+            await state_manager.forget.remote([job_id])
+
+    async def get(self, job_ids: Sequence[str]) -> list[JobRecord | None]:
+        """Committed records of `job_ids`, None where there is none."""
+        await self._ready.wait()
+        found = {job_id: record for job_id in job_ids if (record := self._committed.get(job_id)) is not None}
+        missing = [job_id for job_id in job_ids if job_id not in found]
+        if missing:
+            found |= await self._read(self._store.records, missing)
+        return [found.get(job_id) for job_id in job_ids]
+
+    async def query(self, query: JobQuery) -> JobPage:
+        await self._ready.wait()
+        page: JobPage = await self._read(self._store.query, query)
+        return page
+
+    async def history(self, job_id: str) -> list[JobChange]:
+        await self._ready.wait()
+        changes: list[JobChange] = await self._read(self._store.history, job_id)
+        return changes
+
+    async def payload(self, job_id: str) -> bytes | None:
+        """The request as it came, or None."""
+        await self._ready.wait()
+        found: dict[str, bytes] = await self._read(self._store.payloads, [job_id], PAYLOAD_REQUEST)
+        return found.get(job_id)
+
+    async def usage_qpu_s(self, tenant: str, since: float) -> float:
+        await self._ready.wait()
+        usage: float = await self._read(self._store.usage_qpu_s, tenant, since)
+        return usage
+
+    async def explain(self, job_id: str) -> dict[str, Any]:
+        """Why the job is where it is."""
+        await self._ready.wait()
+        return self._core.explain(job_id)
+
+    async def follow(self, epoch: int, cursor: int) -> Changes:
+        """Committed changes after `cursor`; parks until there are some."""
+        await self._ready.wait()
+        return await self._feed.since(epoch, cursor, FOLLOW_WAIT_S)
+
+    async def devices(self) -> list[DeviceState]:
+        await self._ready.wait()
+        return [
+            DeviceState(view.info, view.status, view.queue_length, view.running, view.agents, view.qpu_s)
+            for view in self._core.device_readings()
+        ]
+
+    async def set_device_paused(self, device: str, paused: bool) -> None:
+        """Stop or resume giving out work of `device`. Raises NotFound."""
+        await self._ready.wait()
+        _, performed = self._apply(on.DevicePaused(device) if paused else on.DeviceResumed(device))
+        await self._durable(performed)
+
+    async def status(self) -> SchedulerStatus:
+        await self._ready.wait()
+        now = self._clock.monotonic()
+        snapshot = self._core.snapshot()
+        return SchedulerStatus(
+            epoch=self._epoch,
+            pid=os.getpid(),
+            uptime_s=now - self._started_at,
+            jobs={state: sum(levels) for state, levels in snapshot["jobs"].items()},
+            agents={name: now - heard for name, heard in self._agents.last_heard().items()},
+            compilers={name: now - heard for name, heard in self._compilers.last_heard().items()},
+            counters={"stale_reports": snapshot["stale_reports"], "changes": snapshot["sequence"]},
+            extra=snapshot,
+        )
+
+    async def settings(self) -> dict[str, Any]:
+        """The configuration the runtime was started with."""
+        return self._settings.to_dict()
+
+    async def ping(self) -> int:
+        """The process id, once the scheduler serves."""
+        await self._ready.wait()
+        return os.getpid()
+
+    # ------------------------------------------------------------------------------------- those that work for it
+
+    async def join_compiler(self, compiler: str, incarnation: str) -> int:
+        await self._ready.wait()
+        self._compilers.open(compiler, incarnation, self._clock.monotonic())
+        self._apply(on.CompilerJoined(compiler, incarnation))
+        return self._epoch
+
+    async def lease_compile(
+        self, compiler: str, incarnation: str, capacity: int, reports: Sequence[CompileReport]
+    ) -> CompileLease:
+        """Deliver reports and wait for the next batch to compile."""
+        await self._ready.wait()
+        box = self._compilers.get(compiler, incarnation)
+        if box is None:
+            return CompileLease(self._epoch, known=False)
+        box.heard_at = self._clock.monotonic()
+        if reports:
+            executables = [(report.job_id, PAYLOAD_EXECUTABLE, report.executable) for report in reports if report.profile]
+            slim = tuple(CompileReport(r.job_id, r.attempt, r.profile, b"", r.error) for r in reports)
+            self._apply(on.JobsCompiled(compiler, incarnation, slim), executables)
+        self._apply(on.CompilerReady(compiler, incarnation, capacity))
+        taken = await box.take(LEASE_WAIT_S)
+        box.heard_at = self._clock.monotonic()
+        if not taken:
+            return CompileLease(self._epoch)
+        payloads = await self._payload_bytes([job_id for job_id, _ in taken], PAYLOAD_REQUEST)
+        tasks = []
+        for job_id, attempt in taken:
+            record = self._committed.get(job_id)
+            if record is None or record.terminal or job_id not in payloads:
+                continue
+            tasks.append(
+                CompileTask(
+                    job_id=job_id,
+                    attempt=attempt,
+                    program=record.program,
+                    device=record.device,
+                    payload=payloads[job_id],
+                    payload_format=record.payload_format,
+                    seed=record.seed,
+                    tenant=record.tenant,
+                    name=record.name,
+                    client=record.client,
+                )
+            )
+        return CompileLease(self._epoch, tuple(tasks))
+
+    async def join_agent(self, info: AgentInfo) -> int:
+        """An agent (again) reports for work. Returns the scheduler's epoch."""
+        await self._ready.wait()
+        self._agents.open(info.name, info.incarnation, self._clock.monotonic())
+        _, performed = self._apply(on.AgentJoined(info))
+        await self._durable(performed)
+        return self._epoch
+
+    async def report(self, agent: str, incarnation: str, reports: Sequence[RunReport]) -> bool:
+        """Deliver the ends of attempts; they are durable when this returns. False: unknown agent, join again."""
+        await self._ready.wait()
+        box = self._agents.get(agent, incarnation)
+        if box is None:
+            return False
+        box.heard_at = self._clock.monotonic()
+        _, performed = self._apply(on.RunsReported(agent, incarnation, tuple(reports)))
+        await self._durable(performed)
+        return True
+
+    async def lease(
+        self, agent: str, incarnation: str, capacity: int, reports: Sequence[RunReport]
+    ) -> WorkLease:
+        """Acknowledge the last group and wait for the next, in one call."""
+        await self._ready.wait()
+        box = self._agents.get(agent, incarnation)
+        if box is None:
+            return WorkLease(self._epoch, known=False)
+        box.heard_at = self._clock.monotonic()
+        if reports:
+            _, performed = self._apply(on.RunsReported(agent, incarnation, tuple(reports)))
+            await self._durable(performed)
+        self._apply(on.AgentReady(agent, incarnation, capacity))
+        group = await box.take(LEASE_WAIT_S)
+        if group is None:
+            return WorkLease(self._epoch, known=self._agents.get(agent, incarnation) is not None)
+        executables = await self._payload_bytes([member.job_id for member in group.members], PAYLOAD_EXECUTABLE)
+        members = tuple(
+            Member(m.job_id, m.attempt, m.seed, m.timeout_s, executables.get(m.job_id, b"")) for m in group.members
+        )
+        return WorkLease(self._epoch, Group(group.id, group.device, members))
+
+    async def started(self, agent: str, incarnation: str, members: Sequence[tuple[str, int]]) -> None:
+        """The members began to run."""
+        await self._ready.wait()
+        self._apply(on.RunsStarted(agent, incarnation, tuple(members)))
+
+    async def heartbeat(self, beat: Heartbeat) -> bool:
+        """A sign of life. False: unknown agent, join again."""
+        await self._ready.wait()
+        box = self._agents.get(beat.agent, beat.incarnation)
+        if box is None:
+            return False
+        box.heard_at = self._clock.monotonic()
+        self._apply(on.AgentHeard(beat))
+        self._show_progress(beat)
+        return True
+
+    async def compiler_heartbeat(self, compiler: str, incarnation: str) -> bool:
+        """A compiler's sign of life. False: unknown, join again."""
+        await self._ready.wait()
+        box = self._compilers.get(compiler, incarnation)
+        if box is None:
+            return False
+        box.heard_at = self._clock.monotonic()
+        return True
+
+    # ------------------------------------------------------------------------------------------------ inside
+
+    def _with_deadline(self, request: JobRequest) -> JobRequest:
+        if request.queue_timeout_s is not None:
+            return request
+        return replace(request, queue_timeout_s=queue_timeout_s(self._settings, request.priority))
+
+    def _now(self) -> float:
+        # Epoch seconds that never step back: deadlines and backoff must not jump with the wall clock.
+        return self._wall_origin + self._clock.monotonic()
+
+    def _apply(self, event: on.Event, payloads: Payloads = ()) -> tuple[list[do.Command], asyncio.Future[None]]:
+        """Hand one event to the core and queue what it commands behind the commit."""
+        commands = self._core.handle(event, self._now())
+        durable = None
+        if commands and isinstance(commands[0], do.Persist):
+            persist = commands[0]
+            written = {record.id for record in persist.records}
+            kept = tuple(item for item in payloads if item[0] in written)
+            for job_id, kind, data in kept:
+                self._payloads.put(job_id, kind, data)
+            durable = self._committer.submit(
+                Transaction(persist.records, persist.changes, kept, persist.drop_payloads, persist.deletions)
+            )
+        return commands, self._outbox.post(durable, commands)
+
+    def _perform(self, commands: Sequence[do.Command]) -> None:
+        for command in commands:
+            match command:
+                case do.Persist():
+                    for job_id, kind in command.drop_payloads:
+                        self._payloads.discard(job_id, kind)
+                    self._committed.update(command.records)
+                    self._committed.forget(command.deletions)
+                    self._feed.publish(command.records)
+                case do.Compile():
+                    self._compilers.put(command.compiler, command.incarnation, command.tasks)
+                case do.RunGroup():
+                    self._agents.put(command.agent, command.incarnation, command.group)
+                case do.StopAttempt():
+                    agent = find_actor(command.agent)
+                    if agent is not None:
+                        agent.stop.remote(command.job_id, command.attempt)
+                case do.RecordMetadata():
+                    self._recorder.add(command.job_ids)
+                case do.Refuse() | do.Duplicate():
+                    pass  # answered by `submit`
+
+    def _show_progress(self, beat: Heartbeat) -> None:
+        # A fraction is shown and not written: it is worth nothing after a restart.
+        moved = []
+        for job_id, attempt, fraction in beat.progress:
+            shown = self._committed.get(job_id)
+            if shown is not None and shown.attempt == attempt and shown.state is TaskState.EXECUTING:
+                if fraction > shown.progress:
+                    moved.append(replace(shown, progress=fraction))
+        if moved:
+            self._committed.update(moved)
+            self._feed.publish(moved)
+
+    async def _request(self, event: on.Event, job_id: str, tenant: str) -> JobRecord:
+        await self._ready.wait()
+        if not self._core.knows_job(job_id):
+            # A finished job may have left memory; what can still be asked of it goes by what the store has.
+            stored = (await self._read(self._store.records, [job_id])).get(job_id)
+            if stored is not None and stored.tenant == tenant:
+                self._core.recall(stored)
+        before = self._core.record(job_id)
+        _, performed = self._apply(event)
+        await self._durable(performed)
+        return self._committed.get(job_id) or before
+
+    async def _find(self, job_id: str) -> JobRecord:
+        record = (await self.get([job_id]))[0]
+        if record is None:
+            raise NotFound(f"there is no job {job_id}")
+        return record
+
+    async def _earlier(self, requests: Sequence[JobRequest], again: bool) -> dict[tuple[str, str], JobRecord]:
+        found: dict[tuple[str, str], JobRecord] = {}
+        for request in requests:
+            key = request.idempotency_key
+            if key and (again or not key.startswith("~")):
+                record = await self._read(self._store.find_idempotent, request.tenant, key)
+                if record is not None:
+                    found[request.tenant, key] = record
+        return found
+
+    async def _payload_bytes(self, job_ids: Sequence[str], kind: str) -> dict[str, bytes]:
+        found = {job_id: data for job_id in job_ids if (data := self._payloads.get(job_id, kind)) is not None}
+        missing = [job_id for job_id in job_ids if job_id not in found]
+        if missing:
+            found |= await self._read(self._store.payloads, missing, kind)
+        return found
+
+    async def _read(self, method: Any, *arguments: Any) -> Any:
+        return await asyncio.wrap_future(self._committer.read(method, *arguments))
+
+    async def _durable(self, performed: asyncio.Future[None]) -> None:
+        try:
+            await asyncio.shield(performed)
+        except QrtxError:
+            raise
+        except Exception as error:
+            raise PersistError("the journal refused the change; nothing was kept") from error
+
+    def _store_failed(self, error: BaseException) -> None:
+        # Memory is ahead of the disk now. The next process starts from what the disk has, and takes over from there.
+        log.critical("the journal failed (%s); restarting from disk", type(error).__name__)
+        asyncio.get_running_loop().call_later(0.2, os._exit, 70)
+
+    async def _run(self) -> None:
+        await self._recover()
+        self._ready.set()
+        while True:
+            try:
+                await self._tick()
+            except QrtxError:
+                log.exception("a tick failed")
+
+    async def _recover(self) -> None:
+        started = time.monotonic()
+        while True:
+            try:
+                self._store = await asyncio.to_thread(open_store, self._settings.paths.journal_url)
+                self._epoch = await asyncio.to_thread(self._store.open_epoch)
+                break
+            except PersistError as error:
+                log.error("the journal cannot be opened yet: %s", error.message)  # noqa: TRY400 - expected, retried
+                await asyncio.sleep(STORE_RETRY_S)
+        self._committer = GroupCommitter(self._store)
+        self._feed = Feed(self._epoch)
+        self._outbox: Outbox[do.Command] = Outbox(self._perform, self._store_failed)
+        self._recorder = MetadataRecorder(self._metadata_recorded, self._committed.get)
+        records = await self._read(self._store.live_records)
+        self._committed.update(records)
+        sequence = await self._read(self._store.last_sequence)
+        number = await self._read(self._store.last_number)
+        commands = self._core.restore(records, sequence, number, self._now())
+        durable = None
+        if commands and isinstance(commands[0], do.Persist):
+            first = commands[0]
+            durable = self._committer.submit(
+                Transaction(first.records, first.changes, (), first.drop_payloads, first.deletions)
+            )
+        await self._outbox.post(durable, commands)
+        log.info(
+            "epoch %d: %d jobs taken over in %.3f s", self._epoch, len(records), time.monotonic() - started
+        )
+
+    def _metadata_recorded(self, job_ids: Sequence[str]) -> None:
+        self._apply(on.MetadataRecorded(tuple(job_ids)))
+
+    async def _tick(self) -> None:
+        now = self._now()
+        due_in_s = self._core.next_wakeup(now)
+        await asyncio.sleep(TICK_S if due_in_s is None else max(TICK_MIN_S, min(TICK_S, due_in_s)))
+        self._apply(on.Ticked())
+        self._watch()
+
+    def _watch(self) -> None:
+        limit = self._clock.monotonic() - self._settings.scheduler.agent_timeout_s
+        for agent, incarnation in self._agents.silent_since(limit):
+            log.warning("device agent %s has been silent too long; its work is leased anew", agent)
+            self._agents.close(agent)
+            self._apply(on.AgentLost(agent, incarnation, "no heartbeat"))
+        for compiler, incarnation in self._compilers.silent_since(limit):
+            self._compilers.close(compiler)
+            self._apply(on.CompilerLost(compiler, incarnation))

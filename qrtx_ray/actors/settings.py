@@ -1,0 +1,147 @@
+"""What the configuration means for the actors: devices and who serves them, the core's numbers, the children's limits."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from qrtx_ray.codec.limits import Limits
+from qrtx_ray.config import Settings
+from qrtx_ray.devices import catalogue
+from qrtx_ray.devices.names import DeviceName
+from qrtx_ray.model import DeviceInfo, Level
+from qrtx_ray.sandbox.limits import SandboxLimits
+from qrtx_ray.sandbox.process import Sandbox
+from qrtx_ray.scheduler.settings import CoreSettings
+
+__all__ = [
+    "Serving",
+    "codec_limits",
+    "compiler_sandbox",
+    "core_settings",
+    "engine_sandbox",
+    "queue_timeout_s",
+    "served_devices",
+    "servings",
+]
+
+MIB = 1024 * 1024
+ENGINE_MEMORY_RESERVE = 1024 * MIB  # address space of the idle child: interpreter, Qiskit, Aer
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """One entry of the `devices` list, expanded: these devices are served by `agents` device actors."""
+
+    entry: int
+    devices: tuple[DeviceInfo, ...]
+    agents: int
+
+
+def servings(settings: Settings) -> tuple[Serving, ...]:
+    """All entries. A device named by several entries belongs to the first of them.
+
+    Raises:
+        ValidationError: An entry names metadata that does not exist.
+    """
+    register_custom_devices(settings)
+    known = catalogue.metadata_names()
+    taken: set[str] = set()
+    out = []
+    for index, entry in enumerate(settings.devices):
+        names = [name for name in entry.expand(known) if name not in taken]
+        taken.update(names)
+        devices = tuple(_describe(name, entry.alias) for name in names)
+        if devices:
+            out.append(Serving(index, devices, entry.agents(os.cpu_count() or 1)))
+    return tuple(out)
+
+
+def served_devices(settings: Settings) -> tuple[DeviceInfo, ...]:
+    """All devices that jobs can name."""
+    return tuple(device for serving in servings(settings) for device in serving.devices)
+
+
+def register_custom_devices(settings: Settings) -> None:
+    """Make the devices of the configured folder known in this process."""
+    folder = settings.paths.custom_devices
+    if folder is not None:
+        catalogue.register_folder(folder)
+
+
+def _describe(name: str, aliases: Iterable[str]) -> DeviceInfo:
+    parts = DeviceName.parse(name)
+    width = int(catalogue.configuration(parts.metadata)["n_qubits"])
+    return DeviceInfo(name, parts.metadata, parts.executor, width, tuple(aliases))
+
+
+def core_settings(settings: Settings) -> CoreSettings:
+    """The scheduling core's numbers."""
+    scheduler, retry = settings.scheduler, settings.retry_policy
+    engine_bytes = engine_memory_bytes(settings)
+    return CoreSettings(
+        max_queue_size=scheduler.max_queue_size,
+        max_queue_per_tenant=scheduler.max_queue_per_tenant,
+        queue_timeout_s=scheduler.default_queue_timeout,
+        execution_timeout_s=scheduler.default_execution_timeout,
+        max_job_bytes=engine_bytes,
+        max_group_jobs=settings.group_jobs,
+        max_group_s=scheduler.max_group_s,
+        max_group_bytes=engine_bytes,
+        max_retries=retry.max_retries,
+        max_losses=retry.max_losses,
+        retry_initial_s=retry.backoff.initial,
+        retry_multiplier=retry.backoff.multiplier,
+        retry_max_s=retry.backoff.max,
+        retryable_codes=frozenset(retry.retryable_errors),
+        agent_grace_s=scheduler.agent_grace_s,
+        cancel_grace_s=scheduler.cancel_grace_s,
+    )
+
+
+def engine_memory_bytes(settings: Settings) -> int:
+    """Memory that a run may take beyond the idle child."""
+    return max(256 * MIB, settings.resources.engine_memory_mb * MIB - ENGINE_MEMORY_RESERVE)
+
+
+def queue_timeout_s(settings: Settings, priority: int) -> float:
+    """Longest wait of a job of this priority that names none itself."""
+    return settings.queue_timeouts_s[Level.of(priority).name.lower()]
+
+
+def codec_limits(settings: Settings) -> Limits:
+    """The decoder's bounds."""
+    return Limits.from_dict(settings.limits.model_dump())
+
+
+def compiler_sandbox(settings: Settings) -> Sandbox:
+    """The child that parses and transpiles: little memory, no files."""
+    return Sandbox(
+        "qrtx_ray.compiler.worker:create",
+        {
+            "limits": codec_limits(settings).to_dict(),
+            "optimization_level": settings.compiler.optimization_level,
+            "cache_entries": settings.compiler.cache_entries,
+            "max_job_bytes": engine_memory_bytes(settings),
+            "custom_devices": str(settings.paths.custom_devices) if settings.paths.custom_devices else None,
+        },
+        SandboxLimits(memory_bytes=settings.resources.compile_memory_mb * MIB),
+        preload=("qiskit", "qrtx_ray.compiler.worker"),
+    )
+
+
+def engine_sandbox(settings: Settings) -> Sandbox:
+    """The child that simulates."""
+    return Sandbox(
+        "qrtx_ray.engines.worker:create",
+        {
+            "threads": settings.resources.engine_threads,
+            "memory_bytes": engine_memory_bytes(settings),
+            "custom_devices": str(settings.paths.custom_devices) if settings.paths.custom_devices else None,
+        },
+        SandboxLimits(
+            memory_bytes=settings.resources.engine_memory_mb * MIB, threads=settings.resources.engine_threads
+        ),
+        preload=("qiskit", "qiskit_aer", "qrtx_ray.engines.worker"),
+    )

@@ -1,0 +1,64 @@
+"""What the actors' calls return. Plain frozen values, so that a caller of another process reads them without the actor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from qrtx_ray.model import CompileTask, DeviceInfo, DeviceStatus, Group, JobRecord
+
+__all__ = ["Changes", "CompileLease", "DeviceState", "SchedulerStatus", "WorkLease"]
+
+
+@dataclass(frozen=True, slots=True)
+class CompileLease:
+    """Work for a compiler; empty when there was none in time. `known` is False when the scheduler asks it to join again."""
+
+    epoch: int
+    tasks: tuple[CompileTask, ...] = ()
+    known: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class WorkLease:
+    """A group for an agent, its members' executables filled in; None when there was none in time."""
+
+    epoch: int
+    group: Group | None = None
+    known: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What changed since a cursor, oldest first, one entry a job and moment. After `reset` the follower forgets all."""
+
+    epoch: int
+    cursor: int
+    records: tuple[JobRecord, ...] = ()
+    reset: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceState:
+    """A device as the scheduler sees it now. `queue_length` counts jobs not yet running, `running` those that are."""
+
+    info: DeviceInfo
+    status: DeviceStatus
+    queue_length: int
+    running: int
+    agents: tuple[str, ...]
+    qpu_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulerStatus:
+    """A reading of the scheduler's instruments."""
+
+    epoch: int
+    pid: int
+    uptime_s: float
+    jobs: dict[str, int] = field(default_factory=dict)
+    agents: dict[str, float] = field(default_factory=dict)
+    compilers: dict[str, float] = field(default_factory=dict)
+    counters: dict[str, float] = field(default_factory=dict)
+    extra: dict[str, Any] = field(default_factory=dict)

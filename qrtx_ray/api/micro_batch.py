@@ -1,0 +1,55 @@
+"""Micro-batching: one call in flight, and whatever arrives meanwhile goes together in the next.
+
+An actor call costs the better part of a millisecond whether it carries one job or a hundred. With a single caller nothing
+waits; under load the batches grow by themselves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+__all__ = ["MicroBatcher"]
+
+ItemT = TypeVar("ItemT")
+AnswerT = TypeVar("AnswerT")
+
+
+class MicroBatcher(Generic[ItemT, AnswerT]):
+    """Collects items into calls.
+
+    Args:
+        call: Takes a batch and returns one answer for each item, in order.
+        max_items: Items of one call.
+    """
+
+    def __init__(self, call: Callable[[Sequence[ItemT]], Awaitable[Sequence[AnswerT]]], max_items: int) -> None:
+        self._call = call
+        self._max_items = max_items
+        self._waiting: deque[tuple[ItemT, asyncio.Future[AnswerT]]] = deque()
+        self._task: asyncio.Task[None] | None = None
+
+    async def submit(self, item: ItemT) -> AnswerT:
+        """The answer for `item`; raises what the call of its batch raised."""
+        answer: asyncio.Future[AnswerT] = asyncio.get_running_loop().create_future()
+        self._waiting.append((item, answer))
+        if self._task is None or self._task.done():
+            self._task = asyncio.get_running_loop().create_task(self._run())
+        return await answer
+
+    async def _run(self) -> None:
+        while self._waiting:
+            batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._max_items))]
+            try:
+                answers = await self._call([item for item, _ in batch])
+            except Exception as error:  # noqa: BLE001 - every waiter of the batch gets it
+                for _, future in batch:
+                    if not future.done():
+                        future.set_exception(error)
+                continue
+            for (_, future), answer in zip(batch, answers, strict=True):
+                # A client that hung up has cancelled its future; the others must still be answered.
+                if not future.done():
+                    future.set_result(answer)

@@ -1,0 +1,99 @@
+"""How the native API shows things."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from qrtx_ray.api.gateway import DeviceView
+from qrtx_ray.api.responses import iso_time
+from qrtx_ray.errors import ErrorInfo
+from qrtx_ray.model import JobChange, JobRecord
+from qrtx_ray.scheduler.states import PUBLIC_STATES
+
+__all__ = ["change_view", "device_view", "error_view", "job_view"]
+
+
+def job_view(record: JobRecord) -> dict[str, Any]:
+    """A job, see `models.JobView`."""
+    return {
+        "id": record.id,
+        "number": record.number,
+        "state": record.state,
+        "status": PUBLIC_STATES[record.state],
+        "terminal": record.terminal,
+        "version": record.version,
+        "program": record.program,
+        "device": record.device,
+        "name": record.name,
+        "tags": record.tags,
+        "priority": record.priority,
+        "level": record.level.name.lower(),
+        "private": record.private,
+        "seed": str(record.seed),
+        "source": record.source,
+        "instance": record.instance,
+        "session_id": record.session_id,
+        "created_at": iso_time(record.created_at),
+        "queued_at": iso_time(record.queued_at),
+        "started_at": iso_time(record.started_at),
+        "finished_at": iso_time(record.finished_at),
+        "progress": record.progress,
+        "attempt": record.attempt,
+        "retries": record.retries,
+        "queue_timeout_s": record.queue_timeout_s,
+        "execution_timeout_s": record.execution_timeout_s,
+        "max_qpu_s": record.max_qpu_s,
+        "cancel_requested": record.cancel_requested,
+        "cancelled_by": record.cancelled_by,
+        "qpu_s": record.qpu_s,
+        "profile": asdict(record.profile) if record.profile else None,
+        "result": _result(record),
+        "error": error_view(record.error) if record.error else None,
+    }
+
+
+def error_view(error: ErrorInfo) -> dict[str, Any]:
+    """What went wrong, see `models.ErrorView`."""
+    return {
+        "code": error.code,
+        "message": error.message,
+        "field": error.field,
+        "limit": error.limit,
+        "retryable": error.retryable,
+    }
+
+
+def change_view(change: JobChange) -> dict[str, Any]:
+    """A change of state, see `models.ChangeView`."""
+    return {
+        "sequence": change.sequence,
+        "at": iso_time(change.at),
+        "from_state": change.from_state,
+        "to_state": change.to_state,
+        "attempt": change.attempt,
+        "reason": change.reason,
+    }
+
+
+def device_view(view: DeviceView) -> dict[str, Any]:
+    """A device, see `models.DeviceDocument`."""
+    return {
+        "name": view.info.name,
+        "metadata": view.info.metadata,
+        "executor": view.info.executor,
+        "num_qubits": view.info.num_qubits,
+        "aliases": view.info.aliases,
+        "status": view.status,
+        "queue_length": view.queue_length,
+        "running": view.running,
+        "agents": view.agents,
+        "calibration_id": view.calibration_id,
+        "utilisation": round(view.utilisation, 6),
+    }
+
+
+def _result(record: JobRecord) -> dict[str, Any] | None:
+    if record.result_bytes is None:
+        return None
+    return {"sha256": record.result_sha256, "size_bytes": record.result_bytes}

@@ -1,0 +1,283 @@
+"""The gateway of production: from a replica of the HTTP front to the scheduler actor."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from ray.exceptions import RayActorError, RayTaskError
+
+from qrtx_ray.actors.link import SchedulerLink
+from qrtx_ray.actors.names import STATE_MANAGER, find_actor
+from qrtx_ray.actors.wire import Changes, DeviceState, SchedulerStatus
+from qrtx_ray.api.gateway import DeviceView
+from qrtx_ray.api.micro_batch import MicroBatcher
+from qrtx_ray.api.status_cache import StatusCache
+from qrtx_ray.config import Settings
+from qrtx_ray.devices import catalogue
+from qrtx_ray.devices.calibration import Calibration
+from qrtx_ray.errors import ErrorInfo, InternalError, NotFound, PersistError, QrtxError
+from qrtx_ray.model import JobChange, JobId, JobPage, JobQuery, JobRecord, JobRequest, TaskState, is_job_id
+from qrtx_ray.store.circuit_fs import CircuitFS
+
+__all__ = ["RayGateway"]
+
+log = logging.getLogger("qrtx.front")
+
+SUBMIT_PATIENCE_S = 20.0
+CALL_PATIENCE_S = 10.0
+DEVICES_FRESH_S = 0.2
+INLINE_READ_BYTES = 64 * 1024
+
+
+class RayGateway:
+    """Talks to the scheduler; keeps what a replica needs to answer most reads itself.
+
+    Args:
+        settings: The configuration the runtime was started with.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._link = SchedulerLink()
+        self._files = CircuitFS(settings.paths.circuit_fs_url)
+        self._local_files = "://" not in settings.paths.circuit_fs_url
+        self._cache = StatusCache(settings.performance.status_cache_entries)
+        self._submissions: MicroBatcher[JobRequest, JobRecord | ErrorInfo] = MicroBatcher(
+            self._submit_batch, settings.performance.batch_size
+        )
+        self._devices: tuple[float, list[DeviceView]] = (0.0, [])
+        self._devices_lock = asyncio.Lock()
+        self._calibrations: dict[str, str] = {}
+        self._follower: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to follow the scheduler. Call on the event loop that serves the requests."""
+        if self._follower is None:
+            self._follower = asyncio.get_running_loop().create_task(self._follow())
+
+    async def close(self) -> None:
+        """Stop following."""
+        if self._follower is not None:
+            self._follower.cancel()
+            self._follower = None
+
+    # ------------------------------------------------------------------------------------------------------- writing
+
+    async def submit(self, request: JobRequest) -> JobRecord:
+        answer = await self._submissions.submit(_with_key(request))
+        if isinstance(answer, ErrorInfo):
+            raise QrtxError.from_info(answer)
+        return answer
+
+    async def submit_many(self, requests: Sequence[JobRequest]) -> list[JobRecord | ErrorInfo]:
+        return await asyncio.gather(*(self._submissions.submit(_with_key(request)) for request in requests))
+
+    async def _submit_batch(self, requests: Sequence[JobRequest]) -> Sequence[JobRecord | ErrorInfo]:
+        answers: Sequence[JobRecord | ErrorInfo] = await self._patiently(
+            SUBMIT_PATIENCE_S, lambda again: ("submit", list(requests), again)
+        )
+        self._cache.update(answer for answer in answers if isinstance(answer, JobRecord))
+        return answers
+
+    async def cancel(self, job_id: JobId, tenant: str, by: str) -> JobRecord:
+        _check(job_id)
+        record: JobRecord = await self._ask("cancel", job_id, tenant, by)
+        return self._cache.put(record)
+
+    async def set_tags(self, job_id: JobId, tenant: str, tags: tuple[str, ...]) -> JobRecord:
+        _check(job_id)
+        record: JobRecord = await self._ask("set_tags", job_id, tenant, tags)
+        return self._cache.put(record)
+
+    async def delete(self, job_id: JobId, tenant: str) -> None:
+        _check(job_id)
+        await self._ask("delete", job_id, tenant)
+        self._cache.forget(job_id)
+
+    # ------------------------------------------------------------------------------------------------------- reading
+
+    async def get(self, job_id: JobId, tenant: str) -> JobRecord:
+        _check(job_id)
+        record = self._cache.get(job_id)
+        if record is None:
+            found: JobRecord | None = (await self._ask("get", [job_id]))[0]
+            record = found if found is None else self._cache.put(found)
+        if record is None or record.tenant != tenant:
+            raise NotFound(f"there is no job {job_id}")
+        return record
+
+    async def wait(
+        self, job_id: JobId, tenant: str, timeout_s: float, *, known_version: int | None, until_terminal: bool
+    ) -> JobRecord:
+        deadline = time.monotonic() + timeout_s
+        record = await self.get(job_id, tenant)
+        while True:
+            if record.terminal or (
+                not until_terminal and known_version is not None and record.version != known_version
+            ):
+                return record
+            left = deadline - time.monotonic()
+            if left <= 0 or not await self._cache.changed(job_id, left):
+                return record
+            record = await self.get(job_id, tenant)
+
+    async def watch(self, job_id: JobId, tenant: str, after_sequence: int) -> AsyncIterator[tuple[int, JobRecord]]:
+        record = await self.get(job_id, tenant)
+        seen = after_sequence
+        shown: JobRecord | None = None
+        while True:
+            if record.version > seen or (shown is not None and record.progress != shown.progress):
+                seen, shown = record.version, record
+                yield seen, record
+            if record.terminal:
+                return
+            await self._cache.changed(job_id, CALL_PATIENCE_S)
+            record = await self.get(job_id, tenant)
+
+    async def query(self, query: JobQuery) -> JobPage:
+        page: JobPage = await self._ask("query", query)
+        return page
+
+    async def payload(self, job_id: JobId, tenant: str) -> bytes:
+        await self.get(job_id, tenant)
+        data: bytes | None = await self._ask("payload", job_id)
+        if data is None:
+            raise NotFound(f"the request of job {job_id} is no longer kept")
+        return data
+
+    async def results(self, job_id: JobId, tenant: str) -> bytes | None:
+        record = await self.get(job_id, tenant)
+        if record.state is not TaskState.COMPLETED or record.result_sha256 is None:
+            return None
+        if record.private:
+            return await asyncio.to_thread(self._read_once, record)
+        if self._local_files and (record.result_bytes or 0) <= INLINE_READ_BYTES:
+            return self._files.read_results(job_id, record.result_sha256)
+        return await asyncio.to_thread(self._files.read_results, job_id, record.result_sha256)
+
+    def _read_once(self, record: JobRecord) -> bytes | None:
+        data = self._files.read_results(record.id, record.result_sha256)
+        if data is not None:
+            self._files.delete(record.id)
+        return data
+
+    async def history(self, job_id: JobId, tenant: str) -> list[JobChange]:
+        await self.get(job_id, tenant)
+        changes: list[JobChange] = await self._ask("history", job_id)
+        return changes
+
+    async def explain(self, job_id: JobId, tenant: str) -> dict[str, Any]:
+        """Why the job is where it is."""
+        await self.get(job_id, tenant)
+        explanation: dict[str, Any] = await self._ask("explain", job_id)
+        return explanation
+
+    async def devices(self) -> list[DeviceView]:
+        async with self._devices_lock:
+            read_at, views = self._devices
+            if time.monotonic() - read_at > DEVICES_FRESH_S:
+                states: list[DeviceState] = await self._ask("devices")
+                status: SchedulerStatus = await self._ask("status")
+                views = [self._view(state, status.uptime_s) for state in states]
+                self._devices = (time.monotonic(), views)
+            return views
+
+    async def usage_qpu_s(self, tenant: str, since: float) -> float:
+        usage: float = await self._ask("usage_qpu_s", tenant, since)
+        return usage
+
+    async def health(self) -> dict[str, Any]:
+        try:
+            async with asyncio.timeout(2.0):
+                status: SchedulerStatus = await self._link.call_once("status")
+        except (TimeoutError, RayActorError, RayTaskError):
+            return {"ready": False, "scheduler": "away"}
+        return {
+            "ready": bool(status.agents) and bool(status.compilers),
+            "scheduler": "serving",
+            "state_manager": "serving" if find_actor(STATE_MANAGER) is not None else "away",
+            "epoch": status.epoch,
+            "uptime_s": status.uptime_s,
+            "jobs": status.jobs,
+            "agents": status.agents,
+            "compilers": status.compilers,
+            "counters": status.counters,
+        }
+
+    # -------------------------------------------------------------------------------------------------------- inside
+
+    def _view(self, state: DeviceState, uptime_s: float) -> DeviceView:
+        return DeviceView(
+            info=state.info,
+            status=state.status,
+            queue_length=state.queue_length,
+            running=state.running,
+            agents=len(state.agents),
+            calibration_id=self._calibration(state.info.metadata),
+            utilisation=min(1.0, state.qpu_s / max(uptime_s, 1e-9)),
+        )
+
+    def _calibration(self, metadata: str) -> str:
+        if metadata not in self._calibrations:
+            calibration = Calibration.from_properties(catalogue.properties(metadata), catalogue.configuration(metadata))
+            self._calibrations[metadata] = calibration.id
+        return self._calibrations[metadata]
+
+    async def _ask(self, method: str, *arguments: Any) -> Any:
+        """A call that may be repeated without harm."""
+        return await self._patiently(CALL_PATIENCE_S, lambda _: (method, *arguments))
+
+    async def _patiently(self, patience_s: float, call: Callable[[bool], tuple[Any, ...]]) -> Any:
+        """Call the scheduler, again while it is being restarted; `call` is told whether it is a repetition."""
+        deadline = time.monotonic() + patience_s
+        again = False
+        while True:
+            try:
+                return await _own_errors(self._link.call_once(*call(again)))
+            except RayActorError as error:
+                again = True
+                if time.monotonic() > deadline:
+                    raise PersistError("the scheduler is being restarted; nothing was changed, try again") from error
+                await asyncio.sleep(0.05)
+
+    async def _follow(self) -> None:
+        epoch, cursor = 0, 0
+        while True:
+            try:
+                changes: Changes = await self._link.call("follow", epoch, cursor)
+            except RayTaskError:
+                log.exception("the scheduler's feed failed")
+                await asyncio.sleep(0.2)
+                continue
+            if changes.reset:
+                self._cache.clear()
+            self._cache.update(changes.records)
+            epoch, cursor = changes.epoch, changes.cursor
+
+
+async def _own_errors(call: Awaitable[Any]) -> Any:
+    """Await `call` with the scheduler's own errors as themselves, not wrapped in Ray's."""
+    try:
+        return await call
+    except RayTaskError as error:
+        cause = error.cause
+        if isinstance(cause, QrtxError):
+            raise QrtxError.from_info(cause.info()) from None
+        raise InternalError("the scheduler could not answer") from error
+
+
+def _with_key(request: JobRequest) -> JobRequest:
+    # A call that was cut short by a restart is repeated; only a key of its own makes that safe for a request without one.
+    if request.idempotency_key is not None:
+        return request
+    return replace(request, idempotency_key=f"~{secrets.token_urlsafe(15)}")
+
+
+def _check(job_id: str) -> None:
+    if not is_job_id(job_id):
+        raise NotFound("there is no such job")

@@ -1,0 +1,202 @@
+"""Reading requests: bounded bodies, strict numbers, strict times. Nothing here knows what a job is."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import parse_qsl
+
+import orjson
+from starlette.requests import ClientDisconnect, Request
+
+from qrtx_ray.api.failures import RequestTimeout, UnsupportedMediaType
+from qrtx_ray.errors import DecodeError, NotFound, ValidationError
+from qrtx_ray.model import JobId, is_job_id
+
+__all__ = [
+    "Query",
+    "content_type",
+    "integer",
+    "job_id_of",
+    "json_object",
+    "number",
+    "parse_json",
+    "read_body",
+    "text",
+]
+
+_PRINTABLE_LIMIT = 256
+
+
+async def read_body(request: Request, timeout_s: float) -> bytes:
+    """The whole body (already bounded by the middleware).
+
+    Raises:
+        RequestTimeout: It did not arrive in `timeout_s`.
+    """
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await request.body()
+    except TimeoutError:
+        limit = f"{timeout_s:g} s"
+        raise RequestTimeout(f"the body did not arrive within {limit}", field="body", limit=limit) from None
+    except ClientDisconnect:
+        raise RequestTimeout("the client went away before the body had arrived", field="body") from None
+
+
+def content_type(request: Request, default: str = "application/json") -> str:
+    """The media type of the body, lower case, without its parameters."""
+    return request.headers.get("content-type", default).partition(";")[0].strip().lower() or default
+
+
+def parse_json(body: bytes) -> Any:
+    """`body` as strict JSON: no NaN, no infinities, at most 1024 levels deep.
+
+    Raises:
+        DecodeError: It is not.
+    """
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        # the library's message may hold the text around the fault, so only the position is told
+        raise DecodeError(f"the body is not valid JSON (near character {error.pos})", field="body") from None
+
+
+def json_object(request: Request, body: bytes) -> dict[str, Any]:
+    """The body as a JSON object.
+
+    Raises:
+        UnsupportedMediaType: Sent as something else.
+        DecodeError: Not JSON, or not an object.
+    """
+    if content_type(request) != "application/json":
+        raise UnsupportedMediaType("the body must be application/json", field="Content-Type")
+    document = parse_json(body)
+    if not isinstance(document, dict):
+        raise DecodeError("the body must be a JSON object", field="body")
+    return document
+
+
+def job_id_of(request: Request) -> JobId:
+    """The job identifier of the path.
+
+    Raises:
+        NotFound: It has not the form of one, so there is no such job.
+    """
+    job_id = str(request.path_params["job_id"])
+    if not is_job_id(job_id):
+        raise NotFound("there is no such job", field="job_id")
+    return job_id
+
+
+def integer(value: Any, field: str, low: int, high: int) -> int:
+    """`value` if it is a whole number (and no boolean) in [low, high].
+
+    Raises:
+        ValidationError: It is not.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise ValidationError(
+            f"{field} must be a whole number from {low} to {high}", field=field, limit=f"{low}..{high}"
+        )
+    return value
+
+
+def number(value: Any, field: str, low: float, high: float) -> float:
+    """`value` as a float if it is a finite number (and no boolean) in [low, high].
+
+    Raises:
+        ValidationError: It is not.
+    """
+    good = isinstance(value, int | float) and not isinstance(value, bool)
+    if not good or not math.isfinite(value) or not low <= value <= high:
+        raise ValidationError(
+            f"{field} must be a number from {low:g} to {high:g}", field=field, limit=f"{low:g}..{high:g}"
+        )
+    return float(value)
+
+
+def text(value: Any, field: str, longest: int = _PRINTABLE_LIMIT) -> str:
+    """`value` if it is a printable string of at most `longest` characters.
+
+    Raises:
+        ValidationError: It is not.
+    """
+    if not isinstance(value, str) or len(value) > longest or not value.isprintable():
+        raise ValidationError(
+            f"{field} must be a printable string of at most {longest} characters",
+            field=field,
+            limit=f"{longest} characters",
+        )
+    return value
+
+
+class Query:
+    """The query string, read strictly.
+
+    Raises:
+        ValidationError: (the constructor) more than 100 fields.
+    """
+
+    def __init__(self, request: Request) -> None:
+        raw: bytes = request.scope["query_string"]
+        try:
+            pairs = parse_qsl(raw.decode("latin-1"), keep_blank_values=True, max_num_fields=100) if raw else []
+        except ValueError:
+            raise ValidationError("the query has more than 100 fields", field="query", limit="100 fields") from None
+        self._pairs = pairs
+
+    def get(self, name: str, longest: int = _PRINTABLE_LIMIT) -> str | None:
+        """The last value of `name`, or None. Raises `ValidationError` when it is not printable or too long."""
+        for key, value in reversed(self._pairs):
+            if key == name:
+                return text(value, name, longest)
+        return None
+
+    def all(self, name: str, longest: int = _PRINTABLE_LIMIT) -> tuple[str, ...]:
+        """All values of `name`."""
+        return tuple(text(value, name, longest) for key, value in self._pairs if key == name)
+
+    def integer(self, name: str, default: int, low: int, high: int) -> int:
+        """A whole number in [low, high]."""
+        value = self.get(name)
+        if value is None:
+            return default
+        small = value.removeprefix("-")
+        good = small.isascii() and small.isdigit() and len(small) <= 18
+        return integer(int(value) if good else None, name, low, high)
+
+    def seconds(self, name: str, high: float) -> float | None:
+        """A number of seconds in [0, high], or None."""
+        value = self.get(name)
+        if value is None:
+            return None
+        try:
+            parsed = float(value)
+        except ValueError:
+            parsed = math.nan
+        return number(parsed, name, 0.0, high)
+
+    def flag(self, name: str) -> bool | None:
+        """``true`` or ``false`` in any case (also 1 and 0), or None."""
+        value = self.get(name)
+        if value is None:
+            return None
+        known = {"true": True, "1": True, "false": False, "0": False}.get(value.lower())
+        if known is None:
+            raise ValidationError(f"{name} must be true or false", field=name)
+        return known
+
+    def time(self, name: str) -> float | None:
+        """An ISO 8601 time (UTC unless it says otherwise) as epoch seconds, or None."""
+        value = self.get(name)
+        if value is None:
+            return None
+        try:
+            # a plus sign of an offset that the client did not escape arrives as a space
+            moment = datetime.fromisoformat(value.replace(" ", "+") if "T" in value else value)
+            return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+        except (ValueError, OverflowError):
+            raise ValidationError(f"{name} must be an ISO 8601 time", field=name) from None

@@ -1,0 +1,79 @@
+"""What a replica knows of jobs, kept fresh by one stream from the scheduler; all waiting of clients ends here.
+
+A held request costs the scheduler nothing: it is a future in the replica that the stream completes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Iterable
+
+from qrtx_ray.model import JobId, JobRecord
+
+__all__ = ["StatusCache"]
+
+
+class StatusCache:
+    """Committed records by id, the least recently used dropped first.
+
+    Args:
+        capacity: Records kept.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._records: OrderedDict[JobId, JobRecord] = OrderedDict()
+        self._waiters: dict[JobId, set[asyncio.Future[None]]] = {}
+
+    def get(self, job_id: JobId) -> JobRecord | None:
+        record = self._records.get(job_id)
+        if record is not None:
+            self._records.move_to_end(job_id)
+        return record
+
+    def put(self, record: JobRecord) -> JobRecord:
+        """Keep `record` unless a newer version is known; returns the newer of the two and wakes who waits for it."""
+        known = self._records.get(record.id)
+        if known is not None and (known.version, known.progress) >= (record.version, record.progress):
+            return known
+        self._records[record.id] = record
+        self._records.move_to_end(record.id)
+        if len(self._records) > self._capacity:
+            self._records.popitem(last=False)
+        for waiter in self._waiters.pop(record.id, ()):
+            if not waiter.done():
+                waiter.set_result(None)
+        return record
+
+    def update(self, records: Iterable[JobRecord]) -> None:
+        for record in records:
+            self.put(record)
+
+    def forget(self, job_id: JobId) -> None:
+        self._records.pop(job_id, None)
+
+    def clear(self) -> None:
+        """Forget everything and wake everybody: what was known may have been taken back."""
+        self._records.clear()
+        waiters, self._waiters = self._waiters, {}
+        for waiting in waiters.values():
+            for waiter in waiting:
+                if not waiter.done():
+                    waiter.set_result(None)
+
+    async def changed(self, job_id: JobId, timeout_s: float) -> bool:
+        """Wait until something new is known of the job. Returns whether it came in time."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        waiting = self._waiters.setdefault(job_id, set())
+        waiting.add(waiter)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await waiter
+        except TimeoutError:
+            return False
+        finally:
+            waiting.discard(waiter)
+            if not waiting and self._waiters.get(job_id) is waiting:
+                del self._waiters[job_id]
+        return True

@@ -1,0 +1,45 @@
+"""`qrtx`: the commands, and how errors are shown."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from qrtx_ray import __version__
+from qrtx_ray.cli import jobs, service
+from qrtx_ray.cli.show import complain
+from qrtx_ray.errors import QrtxError
+
+__all__ = ["application", "main"]
+
+application = typer.Typer(
+    name="qrtx",
+    help="A quantum runtime on Ray: start it, send jobs to it, watch them.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+service.register(application)
+jobs.register(application)
+
+
+@application.command()
+def version() -> None:
+    """Print the version."""
+    typer.echo(__version__)
+
+
+def main() -> None:
+    """Entry point of the `qrtx` script. Exit status 1: the runtime refused; 2: the command line is wrong."""
+    try:
+        application()
+    except QrtxError as error:
+        complain(error)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

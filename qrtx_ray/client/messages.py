@@ -1,0 +1,169 @@
+"""What both clients say and hear: bodies of requests, and answers as values. No I/O here."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qrtx_ray.codec.jobspec import read_jobspec
+from qrtx_ray.codec.limits import Limits
+from qrtx_ray.errors import ErrorInfo, InternalError, QrtxError, ValidationError
+
+if TYPE_CHECKING:
+    from qiskit import QuantumCircuit
+
+__all__ = ["JobStatus", "Parameters", "file_body", "job_body", "raise_for"]
+
+Parameters = Sequence[Sequence[float]] | Mapping[str, Sequence[float]]
+FORMATS = {".qasm": "qasm", ".qpy": "qpy"}
+
+
+@dataclass(frozen=True, slots=True)
+class JobStatus:
+    """A job as the server describes it.
+
+    Args:
+        id: Identifier.
+        state: Present state, e.g. ``Queued``.
+        terminal: Whether it has ended.
+        version: Grows with every change.
+        progress: Fraction done ∈ [0, 1].
+        waiting_s: Seconds from acceptance until it started to run (or ended without running); None while it waits.
+        qpu_s: Seconds of QPU time charged, once it has run.
+        error: Why it failed, if it did.
+        view: The whole answer.
+    """
+
+    id: str
+    state: str
+    device: str
+    program: str
+    terminal: bool
+    version: int
+    progress: float
+    waiting_s: float | None
+    qpu_s: float | None
+    error: ErrorInfo | None
+    view: Mapping[str, Any] = field(repr=False)
+
+    @classmethod
+    def from_view(cls, view: Mapping[str, Any]) -> JobStatus:
+        error = view.get("error")
+        return cls(
+            id=view["id"],
+            state=view["state"],
+            device=view["device"],
+            program=view["program"],
+            terminal=view["terminal"],
+            version=view["version"],
+            progress=view["progress"],
+            waiting_s=_seconds(view["created_at"], view["started_at"] or view["finished_at"]),
+            qpu_s=view["qpu_s"],
+            error=None if error is None else _error(error),
+            view=view,
+        )
+
+
+def job_body(
+    circuits: QuantumCircuit | str | Sequence[QuantumCircuit | str],
+    device: str,
+    *,
+    program: str | None = None,
+    shots: int | None = None,
+    parameters: Parameters | None = None,
+    observables: Sequence[Mapping[str, float]] | None = None,
+    precision: float | None = None,
+    **envelope: Any,
+) -> dict[str, Any]:
+    """The body of a submission.
+
+    Args:
+        circuits: Circuits as `QuantumCircuit` or OpenQASM text; one or several.
+        device: Device name or alias.
+        program: ``sampler`` or ``estimator``; by default estimator when there are observables.
+        shots: Shots of every circuit.
+        parameters: Parameter rows, the same for every circuit.
+        observables: One mapping Pauli string → coefficient for each observable, the same for every circuit.
+        precision: Target standard error of an estimator job.
+        envelope: Further keys: name, seed, priority, tags, queue_timeout_s, execution_timeout_s, max_qpu_s, options.
+    """
+    several = [circuits] if isinstance(circuits, str) or not isinstance(circuits, Sequence) else circuits
+    common: dict[str, Any] = {"parameters": parameters, "observables": observables, "precision": precision}
+    listed = [_circuit(circuit) | {key: value for key, value in common.items() if value is not None} for circuit in several]
+    body = {
+        "device": device,
+        "program": program or ("estimator" if observables is not None else "sampler"),
+        "circuits": listed,
+        "shots": shots,
+        **envelope,
+    }
+    return {key: value for key, value in body.items() if value is not None}
+
+
+def file_body(path: Path, *, device: str | None, shots: int | None, **envelope: Any) -> dict[str, Any]:
+    """The body for a file: OpenQASM 2 or 3 (``.qasm``), QPY (``.qpy``), or a JobSpec (``.yaml``, ``.yml``).
+
+    Raises:
+        ValidationError: An unknown kind of file, a JobSpec with unknown fields, or no device.
+    """
+    if path.suffix in {".yaml", ".yml"}:
+        spec = read_jobspec(path.read_bytes(), Limits(), reader=lambda name: (path.parent / name).read_bytes())
+        given = {"device": device, "shots": shots, **envelope}
+        return {**spec.body, **{key: value for key, value in given.items() if value is not None}}
+    if device is None:
+        raise ValidationError("a device is needed for a circuit file", field="device")
+    if path.suffix == ".qpy":
+        circuit = {"format": "qpy", "source": base64.b64encode(path.read_bytes()).decode()}
+    elif path.suffix in {".qasm", ".qasm2", ".qasm3"}:
+        circuit = _source(path.read_text("utf-8"))
+    else:
+        raise ValidationError(f"{path.suffix or path.name} is no file this runtime reads", field="file", limit=".qasm .qpy .yaml")
+    body = {"device": device, "circuits": [circuit], "shots": shots, "name": path.stem, **envelope}
+    return {key: value for key, value in body.items() if value is not None}
+
+
+def raise_for(status: int, document: Any) -> None:
+    """Raise the error that an answer with `status` of 400 or more describes."""
+    if status < 400:
+        return
+    error = document.get("error") if isinstance(document, Mapping) else None
+    if not isinstance(error, Mapping) or "message" not in error:
+        raise InternalError(f"the server answered {status} without saying why")
+    raise QrtxError.from_info(_error(error))
+
+
+def _circuit(circuit: QuantumCircuit | str) -> dict[str, Any]:
+    if isinstance(circuit, str):
+        return _source(circuit)
+    from qiskit import qpy
+
+    buffer = io.BytesIO()
+    qpy.dump(circuit, buffer)
+    return {"format": "qpy", "source": base64.b64encode(buffer.getvalue()).decode()}
+
+
+def _source(text: str) -> dict[str, Any]:
+    version = next((line for line in text.splitlines() if line.strip().startswith("OPENQASM")), "")
+    return {"format": "qasm2" if "2" in version else "qasm3", "source": text}
+
+
+def _error(view: Mapping[str, Any]) -> ErrorInfo:
+    return ErrorInfo(
+        code=str(view.get("code", "internal")),
+        message=str(view["message"]),
+        category=str(view.get("category", "RequestError")),
+        retryable=bool(view.get("retryable", False)),
+        field=view.get("field"),
+        limit=view.get("limit"),
+    )
+
+
+def _seconds(start: str | None, end: str | None) -> float | None:
+    if start is None or end is None:
+        return None
+    return (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()

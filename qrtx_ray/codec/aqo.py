@@ -1,0 +1,64 @@
+"""AQO: the JSON text of a compiled circuit that Eigen OS keeps as ``compiled.aqo.json``.
+
+``{"annotations", "metadata", "operations": [{"op", "q", "c", "params"}], "parameters", "qubits", "topology", "version"}``
+with sorted keys, no NaN, operation names in capitals and physical qubit indices.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+
+from qrtx_ray.devices.program import CircuitProgram
+
+__all__ = ["aqo_text"]
+
+_VERSION = "1.0"
+
+
+def aqo_text(
+    program: CircuitProgram,
+    values: npt.NDArray[np.float64] | None = None,
+    *,
+    metadata: dict[str, Any] | None = None,
+) -> str:
+    """The AQO document of `program`.
+
+    Args:
+        program: The compiled circuit. Of a dynamic one only the frame is written: its operations cannot be said in AQO.
+        values: One row of slot values; without it, parameters are named ``p0``, ``p1``… by slot.
+        metadata: Plain JSON to put under ``metadata``.
+    """
+    numbers = None if values is None else np.asarray(values, dtype=float).ravel().tolist()
+    names = [name.upper() for name in program.names]
+    measure = program.names.index("measure") if "measure" in program.names else -1
+    qubits = program.active_qubits
+    operations = []
+    for kind, q0, q1, q2, first, count in program.ops.tolist():
+        touched = [qubits[q] for q in (q0, q1, q2) if q >= 0]
+        if kind == measure:
+            operations.append({"op": "MEASURE", "q": touched, "c": [first], "params": []})
+            continue
+        slots = range(first, first + count) if count else ()
+        params: list[Any] = [numbers[slot] if numbers is not None else f"p{slot}" for slot in slots]
+        operations.append({"op": names[kind], "q": touched, "c": [], "params": params})
+    document = {
+        "version": _VERSION,
+        "qubits": program.width,
+        "operations": operations,
+        "parameters": [f"p{slot}" for slot in range(program.num_slots)] if numbers is None else [],
+        "metadata": {
+            "clbits": program.num_clbits,
+            "duration_s": program.duration_s,
+            "dynamic": program.dynamic,
+            "registers": [{"name": register.name, "bits": list(register.bits)} for register in program.registers],
+            **(metadata or {}),
+        },
+        "topology": {"active_qubits": list(qubits)},
+        "annotations": {},
+        "checksums": {"structure": program.structure},
+    }
+    return orjson.dumps(document, option=orjson.OPT_SORT_KEYS).decode()

@@ -1,0 +1,61 @@
+"""The request body of the native API, as a pydantic model."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
+
+__all__ = ["NativeCircuit", "NativeJob"]
+
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Seed = Annotated[StrictInt, Field(ge=0, lt=2**64)]
+Seconds = Annotated[float, Field(strict=True, allow_inf_nan=False, gt=0, le=31_536_000)]
+Tag = Annotated[str, Field(min_length=1, max_length=86)]
+Observable = dict[str, Number]
+Row = list[Number]
+
+_STRICT = ConfigDict(extra="forbid", frozen=True)
+
+
+class NativeCircuit(BaseModel):
+    """One circuit with what to run it on.
+
+    Attributes:
+        source: OpenQASM text; base64 (optionally of zlib data) for ``qpy``.
+        parameters: One row of values, several rows, or values by parameter name (one number or one per row); rows follow
+            the circuit's parameters in Qiskit's order.
+        shots: Of each row (sampler); None takes the job's.
+        observables: Estimator: one ``{pauli: coefficient}`` object, or a list of them, each evaluated for every row.
+        precision: Estimator: target standard error; None takes what the job's shots stand for.
+    """
+
+    model_config = _STRICT
+
+    format: Literal["qasm3", "qasm2", "qpy"] = "qasm3"
+    source: str
+    parameters: list[Row] | Row | dict[str, Row | Number] | None = None
+    shots: StrictInt | None = None
+    observables: list[Observable] | Observable | None = None
+    precision: Number | None = None
+
+
+class NativeJob(BaseModel):
+    """A job of the native API. Times are in seconds; `max_qpu_s` in seconds of QPU time."""
+
+    model_config = _STRICT
+
+    device: Annotated[str, Field(min_length=1, max_length=128)]
+    program: Literal["sampler", "estimator"] = "sampler"
+    name: Annotated[str, Field(max_length=128, pattern=r"^[a-zA-Z0-9._ -]*$")] = ""
+    circuits: Annotated[list[NativeCircuit], Field(min_length=1)]
+    shots: StrictInt = 1024
+    seed: Seed | None = None
+    priority: Annotated[StrictInt, Field(ge=0, le=100)] = 50
+    tags: Annotated[list[Tag], Field(max_length=8)] = []
+    queue_timeout_s: Seconds | None = None
+    execution_timeout_s: Seconds | None = None
+    max_qpu_s: Seconds | None = None
+    private: StrictBool = False
+    session_id: Annotated[str, Field(max_length=64)] | None = None
+    options: dict[str, Any] = {}

@@ -1,0 +1,185 @@
+"""The way of one job through the compiler: decode, refuse or adapt, make programs, measure, describe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from qrtx_ray.codec.decoded import DecodedJob
+from qrtx_ray.codec.limits import Limits
+from qrtx_ray.codec.native import decode_native
+from qrtx_ray.codec.runtime_params import decode_runtime
+from qrtx_ray.compiler.artefacts import Envelope, artefacts_of
+from qrtx_ray.compiler.circuits import CircuitCompiler
+from qrtx_ray.compiler.digests import circuit_digests
+from qrtx_ray.compiler.profile import Measured, profile_of
+from qrtx_ray.compiler.pubs import PubCompiler
+from qrtx_ray.devices.cost import job_cost
+from qrtx_ray.devices.executable import ExecutableJob
+from qrtx_ray.devices.model import DeviceModel
+from qrtx_ray.engines.protocol import Cost
+from qrtx_ray.errors import InternalError, PayloadTooLarge, ResourceExhausted, ValidationError
+from qrtx_ray.model.job import CircuitProfile, PayloadFormat, Program
+
+__all__ = ["Compiled", "Compiler", "CompilerConfig", "Estimate"]
+
+Estimate = Callable[[ExecutableJob], Cost]
+
+_MIB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class CompilerConfig:
+    """How circuits are compiled, and what is too much.
+
+    Args:
+        optimization_level: For circuits that have to be transpiled, 0..3.
+        cache_entries: Most circuits, and most programs, kept in a process.
+        cache_bytes: Bound on the bytes of each of the two caches.
+        max_job_bytes: Memory a job may need to run, by the cost law.
+        max_executable_bytes: Size of a compiled job.
+    """
+
+    optimization_level: int = 1
+    cache_entries: int = 4096
+    cache_bytes: int = 128 * _MIB
+    max_job_bytes: int = 8192 * _MIB
+    max_executable_bytes: int = 64 * _MIB
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """What came of a job: for the scheduler, for the engine, and for people (file name → text)."""
+
+    profile: CircuitProfile
+    executable: bytes
+    artefacts: dict[str, str]
+
+
+class Compiler:
+    """Compiles jobs; one for each process.
+
+    Args:
+        config: Bounds and levels.
+        limits: Bounds on what a tenant sends.
+        estimate: The cost law, by default that of the job's device in `devices.cost`.
+    """
+
+    def __init__(
+        self, config: CompilerConfig | None = None, limits: Limits | None = None, estimate: Estimate | None = None
+    ) -> None:
+        self._config = config or CompilerConfig()
+        self._limits = limits or Limits()
+        self._estimate = estimate or _device_cost
+        self.circuits = CircuitCompiler(
+            cache_entries=self._config.cache_entries,
+            cache_bytes=self._config.cache_bytes,
+            max_operations=self._limits.instructions,
+        )
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Compiler:
+        """A compiler from plain data: the fields of `CompilerConfig`, and ``limits``; other keys are not looked at.
+
+        Raises:
+            ValidationError: A limit that does not exist, or is out of bounds.
+        """
+        known = {item.name for item in fields(CompilerConfig)}
+        own = {name: value for name, value in config.items() if name in known}
+        return cls(CompilerConfig(**own), Limits.from_dict(dict(config.get("limits") or {})))
+
+    def compile(
+        self,
+        *,
+        program: Program,
+        device: str,
+        payload: bytes,
+        payload_format: PayloadFormat,
+        job_id: str = "",
+        seed: int = 0,
+        client: str = "",
+    ) -> Compiled:
+        """Compile one job.
+
+        Args:
+            program: What is to be computed.
+            device: Canonical device name.
+            payload: What the tenant sent.
+            payload_format: How to read it.
+            job_id / seed / client: For the record only: nothing compiled depends on them.
+
+        Raises:
+            ValidationError: The payload is wrong or too large.
+            CompileError: A circuit cannot run on the device.
+            ResourceExhausted: Running the job would need more memory than a job may.
+        """
+        model = DeviceModel.load(device)
+        decode = decode_runtime if payload_format is PayloadFormat.RUNTIME else decode_native
+        decoded = decode(payload, program, self._limits, num_qubits=model.num_qubits)
+        digests = circuit_digests(payload, payload_format)
+        if len(digests) != len(decoded.pubs):
+            raise InternalError("the payload was read in two ways")
+        job, sizes = self._job(decoded, digests, model, payload_format)
+        cost = self._admit(job)
+        executable = job.to_bytes()
+        if len(executable) > self._config.max_executable_bytes:
+            raise PayloadTooLarge(
+                f"the compiled job has {len(executable)} bytes, limit {self._config.max_executable_bytes}",
+                limit=f"{self._config.max_executable_bytes} bytes",
+            )
+        envelope = Envelope(job_id, program, device, payload_format, seed, client)
+        return Compiled(profile_of(job, sizes, cost, model), executable, artefacts_of(envelope, payload, job))
+
+    def forget_unfinished(self) -> None:
+        """Drop what a failure from inside a library may have left in any state."""
+        self.circuits.forget_passes()
+
+    def _job(
+        self, decoded: DecodedJob, digests: list[bytes], device: DeviceModel, payload_format: PayloadFormat
+    ) -> tuple[ExecutableJob, list[Measured]]:
+        level = _level(decoded.options.get("hints", {}), self._config.optimization_level)
+        compiler = PubCompiler(self.circuits, device, level, self._limits.sweep_points)
+        compile_pub: Callable[..., Any] = compiler.sampler if decoded.program is Program.SAMPLER else compiler.estimator
+        name = "pubs" if payload_format is PayloadFormat.RUNTIME else "circuits"
+        made = [
+            compile_pub(pub, digest, shots, f"{name}[{index}]")
+            for index, (pub, digest, shots) in enumerate(zip(decoded.pubs, digests, decoded.shots, strict=True))
+        ]
+        job = ExecutableJob(
+            program_id=decoded.program.value,
+            device=device.name,
+            calibration_id=device.calibration.id,
+            pubs=tuple(pub for pub, _ in made),
+            options=decoded.options if decoded.seed is None else decoded.options | {"seed": decoded.seed},
+        )
+        return job, [size for _, size in made]
+
+    def _admit(self, job: ExecutableJob) -> Cost:
+        cost = self._estimate(job)
+        if cost.bytes > self._config.max_job_bytes:
+            widest = max(pub.program.num_qubits for pub in job.pubs)
+            raise ResourceExhausted(
+                f"simulating {widest} active qubits needs about {_size(cost.bytes)}, "
+                f"a job may use {_size(self._config.max_job_bytes)}",
+                limit=_size(self._config.max_job_bytes),
+            )
+        return cost
+
+
+def _level(hints: Mapping[str, Any], default: int) -> int:
+    level = hints.get("optimization_level", default)
+    if type(level) is not int or not 0 <= level <= 3:
+        field = "options.experimental.qrtx.optimization_level"
+        raise ValidationError(f"{field} must be 0..3", field=field, limit="0..3")
+    return level
+
+
+def _device_cost(job: ExecutableJob) -> Cost:
+    cost = job_cost(job, noisy=DeviceModel.load(job.device).noisy)
+    return Cost(cost.seconds, cost.bytes)
+
+
+def _size(size_bytes: int) -> str:
+    exponent = max(0, size_bytes.bit_length() - 1 - 20)
+    return f"{size_bytes / _MIB:.0f} MiB" if exponent < 40 else f"2^{exponent} MiB"

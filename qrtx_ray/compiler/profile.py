@@ -1,0 +1,103 @@
+"""CircuitProfile: what the scheduler is told of a compiled job."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from qrtx_ray.devices.cost import group_key
+from qrtx_ray.devices.executable import EstimatorPub, ExecutableJob, PauliTerm, SamplerPub
+from qrtx_ray.devices.model import DeviceModel
+from qrtx_ray.devices.program import CircuitProgram
+from qrtx_ray.devices.timing import IBM_JOB_OVERHEAD_S, qpu_seconds
+from qrtx_ray.engines.protocol import Cost
+from qrtx_ray.model.job import CircuitProfile
+
+__all__ = ["Measured", "count_bases", "measure_program", "profile_of"]
+
+# An observable of thousands of terms is charged for at most this many bases: counting them all is quadratic.
+MAX_COUNTED_BASES = 256
+# Letters that need the same measurement: 0 and 1 are read like Z, + and - like X, r and l like Y.
+_BASIS_OF = {"Z": "Z", "0": "Z", "1": "Z", "X": "X", "+": "X", "-": "X", "Y": "Y", "r": "Y", "l": "Y"}
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Size of a circuit: longest chain of operations, and gates on two or more qubits."""
+
+    depth: int
+    two_qubit_gates: int
+
+
+def measure_program(program: CircuitProgram) -> Measured:
+    """Depth and two-qubit gates of a program without control flow."""
+    level = [0] * (program.num_qubits + 1)
+    two_qubit_gates = 0
+    for q0, q1, q2 in program.ops[:, 1:4].tolist():
+        if q1 < 0:
+            level[q0] += 1
+            continue
+        two_qubit_gates += 1
+        # A missing third qubit is -1: the spare last place, which must not join chains.
+        top = max(level[q0], level[q1], level[q2] if q2 >= 0 else 0) + 1
+        level[q0] = level[q1] = top
+        if q2 >= 0:
+            level[q2] = top
+    return Measured(max(level), two_qubit_gates)
+
+
+def count_bases(observables: Iterable[Sequence[PauliTerm]]) -> int:
+    """Measurement settings that read all `observables`: greedy groups of qubit-wise commuting Paulis, at least 1."""
+    groups: list[dict[int, str]] = []
+    seen: set[tuple[tuple[int, ...], str]] = set()
+    for observable in observables:
+        for term in observable:
+            key = (term.qubits, term.paulis)
+            if key in seen or not term.qubits:
+                continue
+            seen.add(key)
+            basis = {q: _BASIS_OF[letter] for q, letter in zip(term.qubits, term.paulis, strict=True)}
+            for group in groups:
+                if all(group.get(q, letter) == letter for q, letter in basis.items()):
+                    group.update(basis)
+                    break
+            else:
+                if len(groups) == MAX_COUNTED_BASES:
+                    return MAX_COUNTED_BASES
+                groups.append(basis)
+    return max(1, len(groups))
+
+
+def profile_of(job: ExecutableJob, sizes: Sequence[Measured], cost: Cost, device: DeviceModel) -> CircuitProfile:
+    """The profile of `job`; ``sizes[i]`` is the size of PUB i's circuit.
+
+    The charged time is that of the real device: every execution of every shot takes the circuit's schedule and the
+    pause after it, and the job as a whole is charged the documented two seconds once.
+    """
+    circuits = shots = 0
+    qpu_s = IBM_JOB_OVERHEAD_S
+    for pub in job.pubs:
+        executions = _executions(pub)
+        circuits += executions
+        shots += executions * pub.shots
+        qpu_s += qpu_seconds(executions * pub.shots, pub.program.duration_s, rep_delay_s=device.rep_delay_s)
+    largest = max(range(len(job.pubs)), key=lambda i: (job.pubs[i].program.num_qubits, sizes[i].depth))
+    return CircuitProfile(
+        active_qubits=job.pubs[largest].program.num_qubits,
+        depth=sizes[largest].depth,
+        two_qubit_gates=sizes[largest].two_qubit_gates,
+        circuits=circuits,
+        shots=shots,
+        estimated_s=cost.seconds,
+        estimated_bytes=cost.bytes,
+        qpu_s=qpu_s,
+        group_key=group_key(job),
+        calibration_id=job.calibration_id,
+        engine=device.executor,
+    )
+
+
+def _executions(pub: SamplerPub | EstimatorPub) -> int:
+    if isinstance(pub, SamplerPub):
+        return len(pub.row_programs) or len(pub.values)
+    return (len(pub.row_programs) or len(pub.values)) * count_bases(pub.observables)

@@ -1,0 +1,160 @@
+"""Sections that decide how jobs are queued, grouped, retried and run."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+from pydantic import field_validator, model_validator
+
+from qrtx_ray.config.section import Section, key
+from qrtx_ray.config.units import Count, Duration, PositiveCount, PositiveDuration
+
+__all__ = [
+    "Backoff",
+    "Compiler",
+    "Multiplexing",
+    "QuantumState",
+    "Queue",
+    "Queues",
+    "Resources",
+    "RetryPolicy",
+    "Scheduler",
+]
+
+_MINUTE, _HOUR = 60.0, 3600.0
+
+
+class Scheduler(Section):
+    """The queue and the leases of those who work for it."""
+
+    algorithm: Literal["priority"] = key("priority", "How the next job is chosen: by priority level, then by age.")
+    max_queue_size: PositiveCount = key(10_000, "Jobs that may be unfinished at once; more are refused.", unit="jobs")
+    max_queue_per_tenant: PositiveCount | None = key(
+        None, "The same bound for one tenant; null: only max_queue_size.", unit="jobs"
+    )
+    max_group_jobs: PositiveCount = key(32, "Jobs that one agent runs in one engine call, at most.", unit="jobs")
+    max_group_s: PositiveDuration = key(
+        1.0, "Estimated run time of a group, at most (one job may exceed it).", unit="s"
+    )
+    agent_timeout_s: PositiveDuration = key(10.0, "An agent silent for longer is taken to be gone.", unit="s")
+    agent_grace_s: Duration = key(
+        10.0,
+        "After a restart of the scheduler: how long agents may take to come back before their jobs move.",
+        unit="s",
+    )
+    cancel_grace_s: Duration = key(
+        5.0, "How long a cancelled run may take to stop before it is taken to be dead.", unit="s"
+    )
+    default_queue_timeout: PositiveDuration = key(
+        24 * _HOUR, "Longest wait of a job whose level has no max_wait_time of its own.", unit="s"
+    )
+    default_execution_timeout: PositiveDuration = key(
+        300.0, "Longest run of a job that names no limit itself.", unit="s"
+    )
+
+    @field_validator("algorithm", mode="before")
+    @classmethod
+    def _only_what_works(cls, value: Any) -> Any:
+        if value in {"noise_aware", "multiplexing", "hybrid"}:
+            msg = f"the algorithm {value!r} is not part of this release; only 'priority' is"
+            raise ValueError(msg)
+        return value
+
+
+class Queue(Section):
+    """One priority level."""
+
+    max_wait_time: PositiveDuration | None = key(
+        None,
+        "Longest wait of a job of this level that names no limit; null: scheduler.default_queue_timeout.",
+        unit="s",
+    )
+
+
+class Queues(Section):
+    """The four levels; a job's numeric priority decides its level (90.. critical, 70.. high, 30.. normal, else low)."""
+
+    critical: Queue = key(Queue(max_wait_time=5 * _MINUTE), "Priority 90 to 100.")
+    high: Queue = key(Queue(max_wait_time=15 * _MINUTE), "Priority 70 to 89.")
+    normal: Queue = key(Queue(max_wait_time=_HOUR), "Priority 30 to 69.")
+    low: Queue = key(Queue(max_wait_time=24 * _HOUR), "Priority 0 to 29.")
+
+
+class Resources(Section):
+    """What the processes that compile and run jobs may use."""
+
+    check_interval: PositiveDuration = key(1.0, "Time between two heartbeats of an agent.", unit="s")
+    compiler_workers: PositiveCount = key(1, "Compiler actors, each with one child process.", unit="actors")
+    compile_memory_mb: PositiveCount = key(
+        2048, "Memory a compiling child may take beyond its libraries (RLIMIT_AS).", unit="MiB", ge=256
+    )
+    engine_memory_mb: PositiveCount = key(
+        8192, "Memory an executing child may take beyond its libraries (RLIMIT_AS).", unit="MiB", ge=256
+    )
+    engine_threads: PositiveCount = key(1, "OpenMP threads of an executing child.", unit="threads", le=1024)
+
+
+class QuantumState(Section):
+    """The three levels that the state manager keeps."""
+
+    level1_cache_size: Count = key(1024, "Live qubits that may be leased at once.", unit="qubits")
+    level2_storage_path: str | None = key(None, "Folder of stored states; null: <storage.path>/quantum_states.")
+    level2_compression: Literal["zstd"] = key("zstd", "How stored states are compressed.")
+    level2_compression_level: PositiveCount = key(3, "Zstandard level: higher is smaller and slower.", le=19)
+    level3_metadata_path: str | None = key(None, "Folder of state metadata; null: <storage.path>/metadata.")
+
+
+class Multiplexing(Section):
+    """Several jobs in one engine call."""
+
+    enabled: bool = key(True, "Whether jobs are grouped at all; false: one job in one engine call.")
+    max_circuits_per_device: PositiveCount | None = key(
+        None, "Jobs that share a device in one group, at most; null: scheduler.max_group_jobs alone.", unit="jobs"
+    )
+    isolation_level: Literal["strong", "moderate"] = key(
+        "moderate", "strong: a group holds jobs of one tenant only; moderate: tenants may share a group."
+    )
+
+    @field_validator("isolation_level", mode="before")
+    @classmethod
+    def _only_what_works(cls, value: Any) -> Any:
+        if value == "weak":
+            msg = "'weak' asks for shared qubits, which is not part of this release; use strong or moderate"
+            raise ValueError(msg)
+        return value
+
+
+class Backoff(Section):
+    """The wait before a repeated attempt: initial × multiplier^(retry - 1), at most `max`."""
+
+    initial: Duration = key(1.0, "Wait before the first retry.", unit="s")
+    multiplier: float = key(2.0, "Factor from one retry to the next.", ge=1.0, le=100.0, allow_inf_nan=False)
+    max: Duration = key(_MINUTE, "Longest wait.", unit="s")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.initial > self.max:
+            msg = f"initial ({self.initial:g} s) is more than max ({self.max:g} s)"
+            raise ValueError(msg)
+        return self
+
+
+class RetryPolicy(Section):
+    """What happens when an attempt fails through no fault of the job."""
+
+    max_retries: Count = key(3, "Repeated attempts of a job after a retryable error.", unit="attempts")
+    max_losses: Count = key(
+        5, "Attempts that may vanish with their agent before the job is taken to be the cause.", unit="attempts"
+    )
+    backoff: Backoff = key(Backoff(), "The wait before a retry.")
+    retryable_errors: tuple[Literal["device_unavailable", "attempt_lost", "worker_died"], ...] = key(
+        ("device_unavailable", "attempt_lost"), "Error codes after which a job is tried again."
+    )
+
+
+class Compiler(Section):
+    """Making circuits fit a device."""
+
+    optimization_level: Count = key(1, "Effort of the transpiler for circuits that do not fit yet.", le=3)
+    timeout: PositiveDuration = key(20.0, "Longest time to decode and compile one batch, then one job.", unit="s")
+    cache_entries: Count = key(512, "Compiled circuits kept by a compiling child.", unit="circuits")

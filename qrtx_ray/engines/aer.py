@@ -1,0 +1,76 @@
+"""The engine on qiskit-aer, on the CPU: noisy by a device's calibration (`aer`) or ideal (`aer_ideal`)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+from qrtx_ray.devices.cost import job_cost
+from qrtx_ray.devices.executable import ExecutableJob
+from qrtx_ray.devices.model import DeviceModel
+from qrtx_ray.engines.primitives import run_job
+from qrtx_ray.engines.protocol import Cost, JobOutcome, JobRun, ProgressCallback
+from qrtx_ray.errors import ExecuteError, QrtxError, ResourceExhausted
+
+__all__ = ["AerEngine"]
+
+
+class AerEngine:
+    """Runs compiled jobs with Aer, one after the other.
+
+    Jobs do not share calls of the simulator: a call costs 20 µs, so that there is nothing to gain, and a failing job
+    cannot touch another.
+
+    Args:
+        noisy: Whether the device's calibration is applied.
+        threads: OpenMP threads the simulator may use.
+        memory_bytes: A job that needs more is refused before it starts; None for no bound.
+    """
+
+    def __init__(self, *, noisy: bool, threads: int = 1, memory_bytes: int | None = None) -> None:
+        self._noisy = noisy
+        self._threads = threads
+        self._memory_bytes = memory_bytes
+
+    @property
+    def name(self) -> str:
+        return "aer" if self._noisy else "aer_ideal"
+
+    def estimate(self, job: ExecutableJob) -> Cost:
+        cost = job_cost(job, noisy=self._noisy)
+        return Cost(cost.seconds, cost.bytes)
+
+    def run(self, runs: Sequence[JobRun], progress: ProgressCallback | None = None) -> list[JobOutcome]:
+        return [self._one(run, _of_member(progress, index)) for index, run in enumerate(runs)]
+
+    def _one(self, run: JobRun, progress: Callable[[float], None]) -> JobOutcome:
+        started = time.perf_counter()
+        try:
+            self._admit(run.job)
+            device = DeviceModel.load(run.job.device)
+            results, qpu_s = run_job(
+                run, device, engine=self.name, noisy=self._noisy, threads=self._threads, progress=progress
+            )
+        except QrtxError as error:
+            return JobOutcome(wall_s=time.perf_counter() - started, error=error.info())
+        except MemoryError:
+            needed = self.estimate(run.job).bytes
+            refused = ResourceExhausted(f"the job needs about {needed} bytes, more than are free", field="circuit")
+            return JobOutcome(wall_s=time.perf_counter() - started, error=refused.info())
+        except Exception as error:  # noqa: BLE001 - a job's failure, whatever it is, must stay its own
+            # The library's text is not passed on: it may quote what a tenant sent, or files of this machine.
+            failed = ExecuteError(f"the simulation failed ({type(error).__name__})", field="circuit")
+            return JobOutcome(wall_s=time.perf_counter() - started, error=failed.info())
+        return JobOutcome(results=results, qpu_s=qpu_s, wall_s=time.perf_counter() - started)
+
+    def _admit(self, job: ExecutableJob) -> None:
+        if self._memory_bytes is None:
+            return
+        needed = self.estimate(job).bytes
+        if needed > self._memory_bytes:
+            msg = f"the job needs about {needed} bytes to simulate, the device has {self._memory_bytes} bytes"
+            raise ResourceExhausted(msg, field="circuit", limit=f"{self._memory_bytes} bytes")
+
+
+def _of_member(progress: ProgressCallback | None, index: int) -> Callable[[float], None]:
+    return lambda fraction: None if progress is None else progress(index, fraction)

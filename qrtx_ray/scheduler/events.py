@@ -1,0 +1,211 @@
+"""What the core can be told: facts, in the past tense. An event never says what to do about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from qrtx_ray.model import AgentInfo, CompileReport, Heartbeat, JobId, JobRecord, JobRequest, RunReport
+
+__all__ = [
+    "AgentHeard",
+    "AgentJoined",
+    "AgentLost",
+    "AgentReady",
+    "CancelRequested",
+    "CompilerJoined",
+    "CompilerLost",
+    "CompilerReady",
+    "DeletionRequested",
+    "DevicePaused",
+    "DeviceResumed",
+    "Event",
+    "JobsCompiled",
+    "JobsSubmitted",
+    "MetadataRecorded",
+    "NewJob",
+    "RunsReported",
+    "RunsStarted",
+    "TagsChanged",
+    "Ticked",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """A request with the identifier and the seed the shell drew for it.
+
+    `existing` is the job the store already holds under the same tenant and idempotency key, if the shell found one;
+    the core looks among the jobs in its memory itself.
+    """
+
+    id: JobId
+    request: JobRequest
+    seed: int
+    existing: JobRecord | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobsSubmitted:
+    """Requests arrived; each is accepted (its row is in the Persist), refused, or a duplicate."""
+
+    jobs: tuple[NewJob, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CompilerJoined:
+    """A compiler process took the name `compiler`; one of another incarnation under that name is gone."""
+
+    compiler: str
+    incarnation: str
+
+
+@dataclass(frozen=True, slots=True)
+class CompilerReady:
+    """The compiler can take up to `capacity` jobs now; 0 withdraws an earlier offer."""
+
+    compiler: str
+    incarnation: str
+    capacity: int
+
+
+@dataclass(frozen=True, slots=True)
+class JobsCompiled:
+    """The compiler finished these; the shell stores the executables with the Persist that follows."""
+
+    compiler: str
+    incarnation: str
+    reports: tuple[CompileReport, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CompilerLost:
+    """The compiler is gone; None means whichever incarnation is known."""
+
+    compiler: str
+    incarnation: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AgentJoined:
+    """A device agent introduced itself and named every attempt it holds."""
+
+    info: AgentInfo
+
+
+@dataclass(frozen=True, slots=True)
+class AgentReady:
+    """The agent can take one more group of up to `capacity` members; 0 withdraws an earlier offer."""
+
+    agent: str
+    incarnation: str
+    capacity: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunsStarted:
+    """The agent began these attempts."""
+
+    agent: str
+    incarnation: str
+    members: tuple[tuple[JobId, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AgentHeard:
+    """A sign of life. `heartbeat.running` names every attempt the agent holds: running, prefetched, or finished but
+    not yet reported; what is missing there for long is taken for lost.
+    """
+
+    heartbeat: Heartbeat
+
+
+@dataclass(frozen=True, slots=True)
+class RunsReported:
+    """These attempts ended; their results, if any, are durable."""
+
+    agent: str
+    incarnation: str
+    reports: tuple[RunReport, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AgentLost:
+    """The agent is gone; None means whichever incarnation is known."""
+
+    agent: str
+    incarnation: str | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CancelRequested:
+    """Somebody wants the job cancelled. `tenant` None is the operator, who may touch every job."""
+
+    job_id: JobId
+    tenant: str | None
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class TagsChanged:
+    """The tags of a job were replaced."""
+
+    job_id: JobId
+    tenant: str | None
+    tags: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DeletionRequested:
+    """Somebody wants a finished job forgotten."""
+
+    job_id: JobId
+    tenant: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class DevicePaused:
+    """The operator stopped new work for a device; what runs there runs on."""
+
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceResumed:
+    """The operator lets a device take work again."""
+
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class MetadataRecorded:
+    """The metadata files of these finished jobs are durable."""
+
+    job_ids: tuple[JobId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ticked:
+    """Time passed: deadlines are looked at."""
+
+
+Event = (
+    JobsSubmitted
+    | CompilerJoined
+    | CompilerReady
+    | JobsCompiled
+    | CompilerLost
+    | AgentJoined
+    | AgentReady
+    | RunsStarted
+    | AgentHeard
+    | RunsReported
+    | AgentLost
+    | CancelRequested
+    | TagsChanged
+    | DeletionRequested
+    | DevicePaused
+    | DeviceResumed
+    | MetadataRecorded
+    | Ticked
+)

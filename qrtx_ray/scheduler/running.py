@@ -1,0 +1,185 @@
+"""Device agents: who is there, what they hold, what they say of it."""
+
+from __future__ import annotations
+
+from qrtx_ray.model import AgentInfo, TaskState
+from qrtx_ray.scheduler.commands import StopAttempt
+from qrtx_ray.scheduler.events import AgentHeard, AgentJoined, AgentLost, AgentReady, RunsReported, RunsStarted
+from qrtx_ray.scheduler.job import Job, evolve
+from qrtx_ray.scheduler.outcomes import lose_attempt, settle
+from qrtx_ray.scheduler.states import ExecutingStep, Trigger, executing_step
+from qrtx_ray.scheduler.workers import Agent
+from qrtx_ray.scheduler.world import World
+
+__all__ = [
+    "on_agent_heard",
+    "on_agent_joined",
+    "on_agent_lost",
+    "on_agent_ready",
+    "on_runs_reported",
+    "on_runs_started",
+]
+
+_STARTED = (Trigger.STARTED,)
+
+
+def on_agent_joined(world: World, event: AgentJoined) -> None:
+    """Adopt the attempts it names that are still wanted, have it stop the others, and lose what it does not name."""
+    info = event.info
+    old = world.agents.get(info.name)
+    if old is not None and old.incarnation != info.incarnation:
+        _drop(world, old, "agent replaced")
+        old = None
+    agent = _enter(world, info)
+    unclaimed = world.orphans.pop(info.name, {})
+    for attempt in info.running:
+        job = world.jobs.get(attempt[0])
+        # A stranger's attempt occupies the agent all the same, until it says that it has stopped.
+        group = f"{attempt[0]}.{attempt[1]}"
+        if job is not None and job.record.attempt == attempt[1] and _claimable(job, old, unclaimed):
+            unclaimed.pop(attempt[0], None)
+            group = job.record.group or group
+            _adopt(world, job, agent)
+        else:
+            world.send(StopAttempt(agent.name, agent.incarnation, *attempt))
+        if attempt not in agent.held:
+            agent.hold(group, [attempt], world.now)
+    for job in unclaimed.values():
+        lose_attempt(world, job, "its agent does not have it")
+    if old is not None:
+        _lose_all(world, old, "its agent does not have it")
+
+
+def on_agent_ready(world: World, event: AgentReady) -> None:
+    agent = _known(world, event.agent, event.incarnation)
+    if agent is None:
+        return
+    agent.capacity = event.capacity
+    if event.capacity > 0:
+        world.parked[event.agent] = agent
+    else:
+        world.parked.pop(event.agent, None)
+
+
+def on_runs_started(world: World, event: RunsStarted) -> None:
+    agent = _known(world, event.agent, event.incarnation)
+    if agent is None:
+        return
+    for attempt in event.members:
+        job = world.holder(agent, attempt)
+        if job is None:
+            world.stale_reports += 1
+        elif job.record.state is TaskState.ALLOCATING:
+            _start(world, job)
+
+
+def on_agent_heard(world: World, event: AgentHeard) -> None:
+    """A heartbeat moves progress, and settles disagreements about what the agent holds."""
+    beat = event.heartbeat
+    agent = _known(world, beat.agent, beat.incarnation)
+    if agent is None:
+        return
+    for attempt in beat.running:
+        if attempt in agent.held:
+            agent.seen[attempt] = world.now
+        job = world.holder(agent, attempt)
+        if job is None or job.record.cancel_requested:
+            world.send(StopAttempt(agent.name, agent.incarnation, *attempt))
+    for job_id, number, fraction in beat.progress:
+        job = world.holder(agent, (job_id, number))
+        if job is not None:
+            _progress(world, job, min(max(0.0, fraction), 1.0))
+    oldest = world.now - world.settings.missing_grace_s
+    for attempt in [attempt for attempt, seen in agent.seen.items() if seen < oldest]:
+        job = world.holder(agent, attempt)
+        agent.release(attempt)
+        if job is not None:
+            lose_attempt(world, job, "missing from its agent's heartbeats")
+
+
+def on_runs_reported(world: World, event: RunsReported) -> None:
+    agent = _known(world, event.agent, event.incarnation)
+    if agent is None:
+        return
+    for report in event.reports:
+        attempt = (report.job_id, report.attempt)
+        job = world.holder(agent, attempt)
+        agent.release(attempt)
+        if job is None:
+            world.stale_reports += 1
+        else:
+            settle(world, job, report)
+
+
+def on_agent_lost(world: World, event: AgentLost) -> None:
+    agent = world.agents.get(event.agent)
+    if agent is not None and event.incarnation in {None, agent.incarnation}:
+        _drop(world, agent, event.reason or "agent lost")
+
+
+def _claimable(job: Job, old: Agent | None, unclaimed: dict[str, Job]) -> bool:
+    return job.record.id in unclaimed or (old is not None and job.agent is old)
+
+
+def _adopt(world: World, job: Job, agent: Agent) -> None:
+    record = job.record
+    job.agent = agent
+    if record.cancel_requested:
+        world.send(StopAttempt(agent.name, agent.incarnation, record.id, record.attempt))
+        job.patience_until = world.now + world.settings.cancel_grace_s
+    else:
+        # After a restart nobody knows how its group was made up: the limit counts anew, rather late than too early.
+        job.allowance_s = job.allowance_s or world.timeout_s(record) + world.settings.execution_grace_s
+        running = record.state is TaskState.EXECUTING
+        job.patience_until = world.now + job.allowance_s if running else None
+    world.arm(job)
+
+
+def _start(world: World, job: Job) -> None:
+    world.advance(job, _STARTED, "started", started_at=world.now, substate=ExecutingStep.QUANTUM_INITIALIZING)
+    if not job.record.cancel_requested:
+        job.patience_until = world.now + job.allowance_s
+        world.arm(job)
+
+
+def _progress(world: World, job: Job, fraction: float) -> None:
+    if fraction > 0 and job.record.state is TaskState.ALLOCATING:
+        _start(world, job)  # the notice of the start was lost, but who makes progress has started
+    record = job.record
+    if record.state is TaskState.EXECUTING and fraction > record.progress:
+        # Not worth a write: the version stays, and the next write of the row takes the figure along.
+        job.record = evolve(record, {"progress": fraction, "substate": executing_step(fraction)})
+
+
+def _enter(world: World, info: AgentInfo) -> Agent:
+    devices = tuple(dict.fromkeys(name for name in info.devices if name in world.devices))
+    agent = world.agents[info.name] = Agent(info.name, info.incarnation, devices)
+    world.parked.pop(info.name, None)
+    for device in world.devices.values():
+        device.agents.pop(info.name, None)
+    for name in devices:
+        world.devices[name].agents[info.name] = agent
+    return agent
+
+
+def _drop(world: World, agent: Agent, reason: str) -> None:
+    del world.agents[agent.name]
+    world.parked.pop(agent.name, None)
+    for name in agent.devices:
+        world.devices[name].agents.pop(agent.name, None)
+    _lose_all(world, agent, reason)
+
+
+def _lose_all(world: World, agent: Agent, reason: str) -> None:
+    for attempt in agent.held:
+        job = world.holder(agent, attempt)
+        if job is not None:
+            lose_attempt(world, job, reason)
+
+
+def _known(world: World, name: str, incarnation: str) -> Agent | None:
+    agent = world.agents.get(name)
+    if agent is None or agent.incarnation != incarnation:
+        world.stale_reports += 1
+        return None
+    return agent

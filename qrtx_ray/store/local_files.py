@@ -1,0 +1,165 @@
+"""Atomic files in a local folder, with direct system calls: nothing between us and the fsync.
+
+A file is written beside its place under a name of its own, then brought there in one step: by rename(2) where the
+newer content wins, by link(2) where the first one does. link(2) fails when the name is taken, so of two writers one
+wins, and a reader never sees a part. Names that begin with a dot are those unfinished files.
+"""
+
+# pathlib costs as much as the system calls made here.
+# ruff: noqa: PTH102, PTH104, PTH108, PTH110, PTH123, PTH208
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from uuid import uuid4
+
+from qrtx_ray.errors import PersistError, StoreConflict, StoreFull
+
+__all__ = ["LocalFiles"]
+
+_NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+
+
+class LocalFiles:
+    """Files below ``<root>/<folder>`` (made with mode 0700, files 0600)."""
+
+    def __init__(self, root: str, folder: str) -> None:
+        self.root = Path(root).absolute() / folder
+        self._base = str(self.root)
+        with _translated():
+            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _sync_folder(str(self.root.parent))
+
+    def read(self, path: str) -> bytes | None:
+        with _translated():
+            try:
+                file = os.open(f"{self._base}/{path}", os.O_RDONLY | os.O_CLOEXEC)
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+            with open(file, "rb", buffering=0) as opened:
+                return opened.read()
+
+    def replace(self, path: str, data: bytes, *, durable: bool) -> None:
+        folder, _, name = f"{self._base}/{path}".rpartition("/")
+        draft = f"{folder}/.{name}.{uuid4().hex}.tmp"
+        with _translated():
+            try:
+                self._write(folder, draft, data, durable=durable)
+                os.rename(draft, f"{folder}/{name}")
+            except OSError:
+                _unlink(draft)
+                raise
+            if durable:
+                self._sync(folder)
+
+    def create(self, path: str, data: bytes, *, attempt: int) -> bool:
+        folder, _, name = f"{self._base}/{path}".rpartition("/")
+        draft = f"{folder}/.{name}.{attempt}.{uuid4().hex}.tmp"
+        with _translated():
+            try:
+                self._write(folder, draft, data, durable=True)
+                created = self._link(draft, f"{folder}/{name}")
+            finally:
+                _unlink(draft)
+            if attempt > 1:
+                _remove_drafts(folder, name, attempt)
+            # Also when another writer was first: it may have died between its link and its own flush.
+            self._sync(folder)
+        return created
+
+    def remove(self, path: str) -> None:
+        target = f"{self._base}/{path}"
+        with _translated():
+            try:
+                os.unlink(target)
+            except FileNotFoundError:
+                return
+            except (IsADirectoryError, PermissionError):
+                with suppress(FileNotFoundError):
+                    shutil.rmtree(target)
+
+    def exists(self, path: str) -> bool:
+        return os.path.exists(f"{self._base}/{path}")
+
+    def names(self, path: str) -> list[str]:
+        with _translated():
+            try:
+                return [name for name in os.listdir(f"{self._base}/{path}") if not name.startswith(".")]
+            except (FileNotFoundError, NotADirectoryError):
+                return []
+
+    def _write(self, folder: str, draft: str, data: bytes, *, durable: bool) -> None:
+        try:
+            file = os.open(draft, _NEW, 0o600)
+        except FileNotFoundError:
+            with suppress(FileExistsError):
+                os.mkdir(folder, 0o700)
+            file = os.open(draft, _NEW, 0o600)
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[os.write(file, view) :]
+            if durable:
+                os.fsync(file)
+        finally:
+            os.close(file)
+
+    def _link(self, draft: str, target: str) -> bool:
+        try:
+            os.link(draft, target)
+        except FileExistsError:
+            return False
+        except FileNotFoundError:
+            # A later attempt removed our draft, which it does only after the file is in its place; or the job is gone.
+            if os.path.exists(target):
+                return False
+            raise StoreConflict("the folder was removed, or a later attempt took over, during the write") from None
+        return True
+
+    def _sync(self, folder: str) -> None:
+        """Flush the names in `folder`, and the name of `folder` itself, which may be as new."""
+        _sync_folder(folder)
+        if folder != self._base:
+            _sync_folder(self._base)
+
+
+def _sync_folder(folder: str) -> None:
+    file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
+
+
+def _unlink(path: str) -> None:
+    with suppress(OSError):
+        os.unlink(path)
+
+
+def _remove_drafts(folder: str, name: str, attempt: int) -> None:
+    prefix = f".{name}."
+    for entry in os.listdir(folder):
+        if entry.startswith(prefix) and entry.endswith(".tmp"):
+            number = entry[len(prefix) :].partition(".")[0]
+            if number.isdecimal() and int(number) < attempt:
+                _unlink(f"{folder}/{entry}")
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _NO_SPACE:
+            raise StoreFull("no space is left for files; nothing of the call was kept") from error
+        if error.errno in {errno.EPERM, errno.ENOTSUP} and error.filename2 is not None:
+            raise PersistError("the folder's file system has no hard links; use one that has") from error
+        name = errno.errorcode.get(error.errno or 0, "unknown error")
+        msg = f"the file system refused ({name})"
+        raise PersistError(msg) from error

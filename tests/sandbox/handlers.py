@@ -1,0 +1,164 @@
+"""Handlers that run in sandboxed children of the tests: one factory, what to do stands in the message."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import socket
+import struct
+import sys
+from pathlib import Path
+
+from qrtx_ray.errors import DecodeError, ExecutionTimeout
+
+
+def create(config):
+    if config.get("fail") == "import":
+        raise DecodeError("the config is not what it claims to be", field="config")
+    if config.get("fail") == "exit":
+        os._exit(3)
+
+    def handler(message, emit):
+        return ACTIONS[message["do"]](message, emit)
+
+    return handler
+
+
+def _socket() -> socket.socket:
+    return socket.socket(fileno=os.dup(3))
+
+
+def _raw(data: bytes):
+    _socket().sendall(data)
+    while True:
+        pass
+
+
+def _close_the_pipe(message, emit):
+    os.close(3)
+    while True:
+        pass
+
+
+def _events(message, emit):
+    for number in range(message["count"]):
+        emit({"number": number, "data": b"x" * 10})
+    return {"count": message["count"]}
+
+
+def _spin(message, emit):
+    emit({"pid": os.getpid()})
+    while True:
+        pass
+
+
+def _hog(message, emit):
+    blocks = []
+    while True:
+        blocks.append(bytearray(16 * 2**20))
+
+
+def _panic(message, emit):
+    import qiskit.qasm2
+
+    qiskit.qasm2.loads("OPENQASM 2.0; qreg q[18446744073709551616];", include_path=())
+    return {}
+
+
+def _old_qpy(message, emit):
+    import io
+
+    import qiskit.qpy
+
+    try:
+        qiskit.qpy.load(io.BytesIO(b"QISKIT" + struct.pack("!BBBBQ", 12, 2, 0, 0, 0)))
+    except Exception as error:
+        return {"refused": "minimum" in str(error)}
+    return {"refused": False}
+
+
+def _write(message, emit):
+    refused = []
+    for place in ("here.txt", "/tmp/qrtx-escape.txt"):
+        try:
+            Path(place).write_bytes(b"x")
+        except OSError as error:
+            refused.append(error.errno)
+        finally:
+            Path(place).unlink(missing_ok=True)
+    return {"refused": refused}
+
+
+def _look_around(message, emit):
+    status = dict(line.split(":\t", 1) for line in Path("/proc/self/status").read_text().splitlines() if ":\t" in line)
+    return {
+        "files": [path.name for path in Path().iterdir()],
+        "descriptors": sorted(int(path.name) for path in Path("/proc/self/fd").iterdir() if _is_open(int(path.name))),
+        "environment": dict(os.environ),
+        "nice": os.nice(0),
+        "session": os.getsid(0) == os.getpid(),
+        "no_new_privileges": status["NoNewPrivs"].strip(),
+        "modules": [name for name in message["modules"] if name in sys.modules],
+        "main": getattr(sys.modules["__main__"], "__file__", ""),
+        "interfaces": [line.split(":")[0].strip() for line in Path("/proc/net/dev").read_text().splitlines()[2:]],
+    }
+
+
+def _is_open(descriptor: int) -> bool:
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        return False
+    return True
+
+
+def _grandchild(message, emit):
+    pid = os.fork()
+    if pid == 0:
+        while True:
+            pass
+    emit({"pid": pid})
+    while True:
+        pass
+
+
+def _raise(message, emit):
+    raise {
+        "value": ValueError("root:x:0:0:root:/root:/bin/bash"),
+        "ours": ExecutionTimeout("took too long", limit="3 s"),
+        "exit": SystemExit("root:x:0:0"),
+        "interrupt": KeyboardInterrupt(),
+        "memory": MemoryError(),
+    }[message["what"]]
+
+
+def _recurse(message, emit):
+    return _recurse(message, emit)
+
+
+ACTIONS = {
+    "echo": lambda message, emit: message,
+    "pid": lambda message, emit: {"pid": os.getpid(), "zygote": os.getppid()},
+    "events": _events,
+    "spin": _spin,
+    "segfault": lambda message, emit: ctypes.string_at(0),
+    "abort": lambda message, emit: os.abort(),
+    "exit": lambda message, emit: os._exit(7),
+    "hog": _hog,
+    "panic": _panic,
+    "old_qpy": _old_qpy,
+    "write": _write,
+    "look": _look_around,
+    "grandchild": _grandchild,
+    "raise": _raise,
+    "recurse": _recurse,
+    "print": lambda message, emit: sys.stdout.write("root:x:0:0") and {},
+    "garbage": lambda message, emit: _raw(struct.pack(">I", 4) + b"\xc1\xc1\xc1\xc1"),
+    "huge": lambda message, emit: _raw(struct.pack(">I", 2**32 - 1)),
+    "half": lambda message, emit: (_socket().sendall(struct.pack(">I", 100) + b"x"), os._exit(0)),
+    "ready_again": lambda message, emit: _raw(struct.pack(">I", 3) + b"\x92\x02\x80"),
+    "false_error": lambda message, emit: _raw(struct.pack(">I", 3) + b"\x92\x05\x80"),
+    "close": _close_the_pipe,
+    "big_reply": lambda message, emit: {"data": b"x" * message["size"]},
+    "set": lambda message, emit: {"data": {1, 2}},
+}

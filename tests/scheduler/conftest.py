@@ -1,0 +1,10 @@
+from __future__ import annotations
+
+import pytest
+
+from tests.scheduler.driving import Driver
+
+
+@pytest.fixture
+def driver() -> Driver:
+    return Driver()

@@ -1,0 +1,79 @@
+"""Every edge of the table is taken by the core, each by the event that is meant to take it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from qrtx_ray.model import TaskState
+from qrtx_ray.scheduler import events
+from qrtx_ray.scheduler.states import TRANSITIONS, Trigger
+from qrtx_ray.scheduler.world import World
+from tests.scheduler.driving import Driver, broken, done
+
+
+def _found_in_store(driver, job, state, **fields):
+    driver.store.records[job] = replace(driver.record(job), state=state, **fields)
+    driver.crash()
+
+
+def _compiling(driver, **fields):
+    job = driver.submit(**fields)
+    driver.compiler()
+    return job
+
+
+def _lose_agent(driver):
+    driver.say(events.AgentLost("a"))
+
+
+WAYS = {
+    (TaskState.PENDING, Trigger.COMPILE_LEASED): _compiling,
+    (TaskState.PENDING, Trigger.CANCELLED): lambda d: d.cancel(d.submit()),
+    (TaskState.PENDING, Trigger.QUEUE_TIMED_OUT): lambda d: d.submit(queue_timeout_s=1.0) and d.tick(1),
+    (TaskState.VALIDATING, Trigger.COMPILE_STARTED): _compiling,
+    (TaskState.VALIDATING, Trigger.COMPILE_LOST): lambda d: _found_in_store(d, d.submit(), TaskState.VALIDATING),
+    (TaskState.COMPILING, Trigger.COMPILED): lambda d: d.queued(),
+    (TaskState.COMPILING, Trigger.COMPILE_LOST): lambda d: _compiling(d) and d.say(events.CompilerLost("c")),
+    (TaskState.COMPILING, Trigger.FAILED): lambda d: d.queued(compile_as={"estimated_bytes": 1 << 60}),
+    (TaskState.COMPILING, Trigger.CANCELLED): lambda d: d.cancel(_compiling(d)),
+    (TaskState.COMPILING, Trigger.QUEUE_TIMED_OUT): lambda d: _compiling(d, queue_timeout_s=1.0) and d.tick(1),
+    (TaskState.QUEUED, Trigger.DISPATCHED): lambda d: d.allocated(),
+    (TaskState.QUEUED, Trigger.CANCELLED): lambda d: d.cancel(d.queued()),
+    (TaskState.QUEUED, Trigger.QUEUE_TIMED_OUT): lambda d: d.queued(queue_timeout_s=1.0) and d.tick(1),
+    (TaskState.ALLOCATING, Trigger.STARTED): lambda d: d.executing(),
+    (TaskState.ALLOCATING, Trigger.ATTEMPT_LOST): lambda d: d.allocated() and _lose_agent(d),
+    (TaskState.ALLOCATING, Trigger.FAILED): lambda d: d.allocated() and _lose_agent(d),
+    (TaskState.ALLOCATING, Trigger.CANCELLED): lambda d: d.cancel(d.allocated()) and _lose_agent(d),
+    (TaskState.EXECUTING, Trigger.RESULT_STORED): lambda d: d.reported(done(d.executing())),
+    (TaskState.EXECUTING, Trigger.RETRIED): lambda d: d.reported(broken(d.executing(), retryable=True)),
+    (TaskState.EXECUTING, Trigger.ATTEMPT_LOST): lambda d: d.executing() and _lose_agent(d),
+    (TaskState.EXECUTING, Trigger.FAILED): lambda d: d.reported(broken(d.executing())),
+    (TaskState.EXECUTING, Trigger.CANCELLED): lambda d: d.cancel(d.executing()) and _lose_agent(d),
+    (TaskState.EXECUTING, Trigger.EXECUTION_TIMED_OUT): lambda d: d.executing() and d.tick(1e4),
+    (TaskState.COMPLETING, Trigger.RESULT_ACCEPTED): lambda d: _found_in_store(
+        d, d.executing(), TaskState.COMPLETING, result_sha256="ab"
+    ),
+}
+
+
+@pytest.mark.parametrize("edge", TRANSITIONS, ids=lambda edge: f"{edge[0].value} {edge[1].value}")
+def test_the_core_takes_the_edge(edge, monkeypatch):
+    taken = set()
+    advance = World.advance
+
+    def spy(world, job, triggers, reason, **changes):
+        state = job.record.state
+        for trigger in triggers:
+            taken.add((state, trigger))
+            state = TRANSITIONS[state, trigger]
+        advance(world, job, triggers, reason, **changes)
+
+    monkeypatch.setattr(World, "advance", spy)
+    WAYS[edge](Driver(max_losses=0 if edge[1] is Trigger.FAILED else 3))
+    assert edge in taken
+
+
+def test_there_is_a_way_for_every_edge():
+    assert WAYS.keys() == TRANSITIONS.keys()

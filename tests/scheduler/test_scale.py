@@ -1,0 +1,59 @@
+"""A long queue makes decisions hardly dearer: counted in steps of the interpreter, never in seconds."""
+
+from __future__ import annotations
+
+import sys
+
+from qrtx_ray.scheduler import events
+from qrtx_ray.scheduler.commands import Compile
+from tests.scheduler.driving import DEVICE, Driver, request
+
+
+def calls(act) -> int:
+    """Python and C calls that `act` makes."""
+    count = 0
+
+    def tracer(frame, kind, arg):
+        nonlocal count
+        count += kind in {"call", "c_call"}
+
+    sys.setprofile(tracer)
+    try:
+        act()
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+def crowded(jobs: int) -> Driver:
+    driver = Driver(check=False, max_queue_size=10**6)
+    driver.core.handle(events.CompilerJoined("c", "1"), 0.0)
+    todo = driver.core.handle(events.CompilerReady("c", "1", 10**6), 0.0)
+    news = tuple(events.NewJob(f"q{i}", request(priority=i * 7919 % 100), i) for i in range(jobs))
+    driver.store.commit = lambda persist: None
+    todo = driver.core.handle(events.JobsSubmitted(news), 0.0)
+    driver.compiled(next(c for c in todo if isinstance(c, Compile)))
+    assert driver.core.queue_length(DEVICE) == jobs
+    driver.join()
+    return driver
+
+
+def test_decisions_at_a_hundred_thousand_queued_cost_little_more_than_at_a_thousand():
+    cost = {}
+    for size in (1_000, 100_000):
+        driver = crowded(size)
+        cost[size] = {
+            "group": calls(lambda d=driver: d.ready(capacity=8)),
+            "submit": calls(lambda d=driver: d.submit()),
+            "cancel": calls(lambda d=driver, s=size: d.cancel(f"q{s // 2}")),
+            "tick": calls(driver.tick),
+            "lose": calls(lambda d=driver: d.say(events.AgentLost("a"))),
+        }
+    assert all(cost[100_000][what] <= 1.5 * cost[1_000][what] + 20 for what in cost[1_000]), cost
+
+
+def test_the_blocks_of_a_long_line_stay_short():
+    line = crowded(20_000).core._world.devices[DEVICE].line
+    assert max(map(len, line._blocks)) <= 1024
+    assert len(line._blocks) <= 20_000 / 256 + 1
+    assert list(line) == sorted(line)
