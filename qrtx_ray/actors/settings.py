@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 MIB = 1024 * 1024
-ENGINE_MEMORY_RESERVE = 1024 * MIB  # address space of the idle child: interpreter, Qiskit, Aer
+PLANNED_SHARE = 0.85
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +101,8 @@ def core_settings(settings: Settings) -> CoreSettings:
 
 
 def engine_memory_bytes(settings: Settings) -> int:
-    """Memory that a run may take beyond the idle child."""
-    return max(256 * MIB, settings.resources.engine_memory_mb * MIB - ENGINE_MEMORY_RESERVE)
+    """Memory that a run may be planned to take; the rest of the child's bound is for what no cost law foresees."""
+    return int(settings.resources.engine_memory_mb * MIB * PLANNED_SHARE)
 
 
 def queue_timeout_s(settings: Settings, priority: int) -> float:

@@ -71,6 +71,8 @@ class RequestGuard:
             self._check_declared(headers)
             await self._app(scope, self._bounded(receive), send_safely)
         except QrtxError as error:
+            if error.http_status >= 500:
+                _logger.warning("request %s was answered with %d: %s", trace, error.http_status, error.code)
             if not started:
                 await error_response(error, trace, self._retry_after_s)(scope, receive, send_safely)
         except Exception:

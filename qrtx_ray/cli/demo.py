@@ -121,7 +121,7 @@ def _ghz(backend: Any) -> tuple[str, Any, Callable[[Any], tuple[float, str, floa
     for qubit in range(7):
         circuit.cx(qubit, qubit + 1)
     circuit.measure_all()
-    isa = generate_preset_pass_manager(optimization_level=1, backend=backend, seed_transpiler=7).run(circuit)
+    isa = generate_preset_pass_manager(optimization_level=2, backend=backend, seed_transpiler=7).run(circuit)
     job = SamplerV2(mode=backend, options={"simulator": {"seed_simulator": 7}}).run([isa], shots=2000)
 
     def figure(result: Any) -> tuple[float, str, float]:
@@ -147,7 +147,7 @@ def _fourier(backend: Any) -> tuple[str, Any, Callable[[Any], tuple[float, str, 
         circuit.p(2 * pi * hidden * 2**qubit / 32, qubit)
     circuit.append(QFTGate(5).inverse(), range(5))
     circuit.measure_all()
-    isa = generate_preset_pass_manager(optimization_level=1, backend=backend, seed_transpiler=7).run(circuit)
+    isa = generate_preset_pass_manager(optimization_level=2, backend=backend, seed_transpiler=7).run(circuit)
     job = SamplerV2(mode=backend, options={"simulator": {"seed_simulator": 7}}).run([isa], shots=2000)
 
     def figure(result: Any) -> tuple[float, str, float]:

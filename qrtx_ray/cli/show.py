@@ -14,8 +14,16 @@ from qrtx_ray.errors import QrtxError
 
 __all__ = ["STATE_STYLES", "complain", "console", "job_table", "seconds", "state_text", "table"]
 
-console = Console(highlight=False)
-errors = Console(stderr=True, highlight=False)
+PLAIN_WIDTH = 160  # where nobody looks at a terminal, a table must not be squeezed into 80 columns
+
+
+def _console(*, stderr: bool = False) -> Console:
+    terminal = Console(stderr=stderr).is_terminal
+    return Console(stderr=stderr, highlight=False, width=None if terminal else PLAIN_WIDTH)
+
+
+console = _console()
+errors = _console(stderr=True)
 
 STATE_STYLES = {
     "Completed": "green",

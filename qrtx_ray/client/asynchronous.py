@@ -140,7 +140,7 @@ class AsyncQrtxClient:
 
     async def health(self) -> dict[str, Any]:
         """How the runtime does."""
-        health: dict[str, Any] = await self._call("GET", "/v1/health")
+        health: dict[str, Any] = (await self._call("GET", "/v1/health"))["details"]
         return health
 
     async def _call(self, method: str, path: str, **options: Any) -> Any:

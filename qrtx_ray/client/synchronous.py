@@ -149,7 +149,7 @@ class QrtxClient:
 
     def health(self) -> dict[str, Any]:
         """How the runtime does."""
-        health: dict[str, Any] = self._call("GET", "/v1/health")
+        health: dict[str, Any] = self._call("GET", "/v1/health")["details"]
         return health
 
     def _call(self, method: str, path: str, **options: Any) -> Any:

@@ -17,7 +17,7 @@ from qrtx_ray.codec.qasm_text import qasm3_text
 from qrtx_ray.devices.executable import EstimatorPub, ExecutableJob, SamplerPub
 from qrtx_ray.model.job import PayloadFormat, Program
 
-__all__ = ["MAX_ARTEFACT_BYTES", "Envelope", "artefacts_of"]
+__all__ = ["MAX_ARTEFACT_BYTES", "Envelope", "artefacts_of", "input_of"]
 
 MAX_ARTEFACT_BYTES = 1 << 20
 
@@ -63,13 +63,14 @@ def artefacts_of(envelope: Envelope, payload: bytes, job: ExecutableJob) -> dict
         )
         room -= max(size, len(aqo[-1]), len(qasm[-1]))
     return {
-        "input.job.yaml": _input(envelope, payload),
+        **input_of(envelope, payload),
         "compiled.aqo.json": aqo[0] if len(job.pubs) == 1 else f"[{','.join(aqo)}]",
         "compiled.qasm": "\n".join(qasm),
     }
 
 
-def _input(envelope: Envelope, payload: bytes) -> str:
+def input_of(envelope: Envelope, payload: bytes) -> dict[str, str]:
+    """``input.job.yaml`` alone: the envelope, with the payload or, where that is long, its hash."""
     spec: dict[str, Any] = {
         "program": envelope.program.value,
         "device": envelope.device,
@@ -84,7 +85,7 @@ def _input(envelope: Envelope, payload: bytes) -> str:
         spec["truncated"] = f"the payload has {len(payload)} bytes; it is kept with the job's record"
         spec["params_sha256"] = sha256(payload).hexdigest()
     document = {"apiVersion": "qrtx/v1", "kind": "QuantumJob", "metadata": {"name": envelope.job_id}, "spec": spec}
-    return _json(document)
+    return {"input.job.yaml": _json(document)}
 
 
 def _json(document: dict[str, Any]) -> str:

@@ -23,6 +23,7 @@ __all__ = ["NativeCircuit", "execute"]
 Complex = npt.NDArray[np.complex128]
 
 MIN_PARALLEL_QUBITS = 16
+MIN_FUSION_QUBITS = 7
 
 _controller: Any = None
 
@@ -89,7 +90,6 @@ class NativeCircuit:
         self.raw.save_state(qubits, "save_probabilities", "average", label)
 
 
-
 def execute(
     circuits: Sequence[NativeCircuit],
     *,
@@ -126,6 +126,10 @@ def execute(
     config.shots = shots
     config.seed_simulator = seed
     config.memory = memory
+    if config.n_qubits < MIN_FUSION_QUBITS:
+        # Neither can help a small circuit without idle qubits; looking for it takes 15 µs.
+        config.fusion_enable = False
+        config.enable_truncation = False
     doubled = 2 if method == "density_matrix" else 1
     config.max_parallel_threads = threads if config.n_qubits * doubled >= MIN_PARALLEL_QUBITS else 1
     for position, circuit in enumerate(circuits):

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qrtx_ray.engines.fusion import Gate, Plan
-from qrtx_ray.engines.gates import unitaries
+from qrtx_ray.engines.gates import fixed_unitary, unitaries
 
 __all__ = ["BlockMatrices", "GateSource", "UnitarySource", "block_matrices"]
 
@@ -38,7 +38,7 @@ class GateSource(Protocol):
         """Matrices of `name` on each of `qubits` (local) with angles ``(rows, len(qubits), num_params)``.
 
         Returns:
-            Shape ``(rows or 1, len(qubits), base**k, base**k)`` for a gate on k qubits.
+            Broadcastable to ``(rows, len(qubits), base**k, base**k)`` for a gate on k qubits.
         """
         ...
 
@@ -49,7 +49,7 @@ class UnitarySource:
     base = 2
 
     def matrices(self, name: str, qubits: Sequence[tuple[int, ...]], angles: Float) -> Complex:  # noqa: ARG002
-        return unitaries(name, angles)
+        return unitaries(name, angles) if angles.shape[-1] else fixed_unitary(name)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

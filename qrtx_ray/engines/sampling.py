@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 from hashlib import blake2b
+from threading import local
 
 import numpy as np
 import numpy.typing as npt
@@ -21,16 +22,34 @@ Float = npt.NDArray[np.float64]
 Outcomes = npt.NDArray[np.int64]
 Bytes = npt.NDArray[np.uint8]
 
+_threads = local()
 _LARGEST_TABLE = 12  # measured qubits; 4096 outcomes cost 0.1 ms to tabulate, once for a measure map
 
 
 def uniforms(seed: int, *key: int, count: int, start: int = 0) -> Float:
     """Numbers ``start .. start + count`` of the stream named by `seed` and `key`, in [0, 1)."""
-    philox = np.random.Philox(key=_digest(seed, key, 16))
-    philox.advance(start // 4)  # one step of the counter makes four numbers
+    generator = _generator()
+    generator.bit_generator.state = {
+        "bit_generator": "Philox",
+        "state": {
+            "counter": np.array([start // 4, 0, 0, 0], dtype=np.uint64),  # one step of the counter makes four numbers
+            "key": np.frombuffer(_digest(seed, key, 16).to_bytes(16, "little"), dtype=np.uint64),
+        },
+        "buffer": np.zeros(4, dtype=np.uint64),
+        "buffer_pos": 4,
+        "has_uint32": 0,
+        "uinteger": 0,
+    }
     skip = start % 4
-    numbers = np.random.Generator(philox).random(count + skip)
-    return numbers[skip:]
+    return generator.random(count + skip)[skip:]
+
+
+def _generator() -> np.random.Generator:
+    # A new Philox asks the system for entropy that its key then replaces; one a thread is set to each key instead.
+    if not hasattr(_threads, "generator"):
+        _threads.generator = np.random.Generator(np.random.Philox(key=0))
+    generator: np.random.Generator = _threads.generator
+    return generator
 
 
 def derived_seed(seed: int, *key: int) -> int:

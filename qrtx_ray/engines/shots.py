@@ -122,7 +122,7 @@ def native_program(
 
 
 def _append_gate(circuit: NativeCircuit, name: str, qubits: list[int], angles: list[float], *, clifford: bool) -> None:
-    if clifford and angles:
+    if clifford and name in {"rz", "p", "u1"}:
         for turn in _QUARTER_TURNS[round(angles[0] / (pi / 2)) % 4]:
             circuit.gate(turn, qubits)
     elif clifford and name in {"dcx", "iswap"}:

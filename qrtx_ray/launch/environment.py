@@ -5,18 +5,33 @@ from __future__ import annotations
 import importlib.util
 import os
 import shlex
+import socket
 import stat
 from collections.abc import Mapping
 from pathlib import Path
 
 from qrtx_ray.config import Settings
+from qrtx_ray.errors import DeviceUnavailable
 
-__all__ = ["loopback_haproxy", "ray_environment"]
+__all__ = ["free_port", "loopback_haproxy", "ray_environment"]
 
 HAPROXY_METRICS_PORT = 9101
 HAPROXY_STATS_PORT = 8404
 # A sed expression: `bind :9101` and `bind *:8404` become loopback addresses.
 NARROW_BIND = r"s/^([[:space:]]*bind) +[*]?:([0-9]+)[[:space:]]*\$/\1 127.0.0.1:\2/"
+
+
+def free_port(wanted: int = 0, host: str = "127.0.0.1") -> int:
+    """The TCP port `wanted` if it is free now, else one that is."""
+    for port in (wanted, 0):
+        with socket.socket() as probe:
+            try:
+                probe.bind((host, port))
+            except OSError:
+                continue
+            chosen: int = probe.getsockname()[1]
+            return chosen
+    raise DeviceUnavailable(f"no TCP port is free on {host}")
 
 
 def ray_environment(settings: Settings, run_folder: Path) -> dict[str, str]:
@@ -31,6 +46,7 @@ def ray_environment(settings: Settings, run_folder: Path) -> dict[str, str]:
         "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",  # 28 s without a front after a killed proxy, else
         "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "2",
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",  # a shutdown would take half a minute, else
+        "RAY_SERVE_LOG_TO_STDERR": "0",
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_DEDUP_LOGS": "0",
     }
@@ -38,8 +54,8 @@ def ray_environment(settings: Settings, run_folder: Path) -> dict[str, str]:
         wanted |= {
             "RAY_SERVE_ENABLE_HA_PROXY": "1",
             "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
-            "RAY_SERVE_HAPROXY_METRICS_PORT": str(HAPROXY_METRICS_PORT),
-            "RAY_SERVE_HAPROXY_STATS_PORT": str(HAPROXY_STATS_PORT),
+            "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port(HAPROXY_METRICS_PORT if settings.server.port else 0)),
+            "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port(HAPROXY_STATS_PORT if settings.server.port else 0)),
         }
         if settings.server.host in {"127.0.0.1", "localhost"}:
             wrapper = loopback_haproxy(run_folder, os.environ)

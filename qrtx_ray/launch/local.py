@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import socket
 import tempfile
 import time
 from collections.abc import Callable
@@ -19,20 +18,12 @@ from qrtx_ray.api.tokens import load_or_create_token
 from qrtx_ray.client.connection import Connection, forget_connection, write_connection
 from qrtx_ray.config import Settings
 from qrtx_ray.errors import DeviceUnavailable, QrtxError
-from qrtx_ray.launch.environment import ray_environment
+from qrtx_ray.launch.environment import free_port, ray_environment
 
-__all__ = ["LocalRuntime", "free_port"]
+__all__ = ["LocalRuntime"]
 
 READY_S = 90.0
 SLOTS = 64  # logical CPUs announced to Ray: the actors reserve none, and nothing else may queue behind a number
-
-
-def free_port(host: str = "127.0.0.1") -> int:
-    """A TCP port that is free now."""
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class LocalRuntime:
@@ -97,6 +88,7 @@ class LocalRuntime:
         import ray
 
         self._say("starting Ray")
+        logging.getLogger("ray.serve").setLevel(logging.WARNING)
         os.environ.setdefault("RAY_AUTH_MODE", "token" if self._dashboard else "disabled")
         if os.environ["RAY_AUTH_MODE"] == "token":
             os.environ.setdefault("RAY_AUTH_TOKEN_PATH", str(self.settings.paths.storage / "run" / "ray_token"))
@@ -143,7 +135,7 @@ class LocalRuntime:
         while time.monotonic() < deadline:
             try:
                 answer = httpx.get(f"{self.url}/v1/health", headers=headers, timeout=5.0)
-                health = answer.json() if answer.status_code == httpx.codes.OK else None
+                health = answer.json().get("details") if answer.status_code == httpx.codes.OK else None
                 if health and health.get("ready"):
                     return
             except (httpx.HTTPError, ValueError):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import replace
+from typing import Any, cast
 
 import httpx
 import pytest
 from fastapi import FastAPI
 
 from qrtx_ray.api.app import create_app
+from qrtx_ray.api.gateway import Gateway
 from qrtx_ray.api.settings import ApiSettings, TokenEntry
 from qrtx_ray.api.tokens import hash_token
 from qrtx_ray.model import DeviceInfo
@@ -56,14 +57,23 @@ def gateway() -> FakeGateway:
     return FakeGateway(DEVICES.values())
 
 
-@pytest.fixture
-def settings() -> ApiSettings:
-    return replace(SETTINGS)
+class _Behind:
+    """The gateway of the running test, behind the one application: to build it takes longer than most tests."""
+
+    gateway: FakeGateway
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.gateway, name)
+
+
+_behind = _Behind()
+_app = create_app(cast("Gateway", _behind), SETTINGS, DEVICES)
 
 
 @pytest.fixture
-def app(gateway: FakeGateway, settings: ApiSettings) -> FastAPI:
-    return create_app(gateway, settings, DEVICES)
+def app(gateway: FakeGateway) -> FastAPI:
+    _behind.gateway = gateway
+    return _app
 
 
 @pytest.fixture

@@ -107,7 +107,11 @@ def test_a_request_to_stop_stops(monkeypatch, raised):
 
 def test_an_unexpected_failure_drops_the_pass_managers(monkeypatch):
     dropped = []
-    monkeypatch.setattr(pipeline.Compiler, "forget_unfinished", lambda self: dropped.append(self))
+
+    def drop(compiler):
+        dropped.append(compiler)
+
+    monkeypatch.setattr(pipeline.Compiler, "forget_unfinished", drop)
     monkeypatch.setattr(pipeline, "job_cost", lambda *args, **more: 1 / 0)
     (report,) = reports(task("sampler", GOOD))
     assert report["error"]["category"] == "CompileError"
@@ -127,6 +131,11 @@ def test_the_configuration_reaches_limits_and_compiler():
     assert depths[0] > depths[1]
     (report,) = reports(task("sampler", GOOD), config={"limits": {"shots": 10}})
     assert report["error"]["field"] == "pubs[0].shots"
+
+
+def test_compiled_texts_can_be_left_out():
+    (report,) = reports(task("sampler", GOOD), config={"compiled_texts": False})
+    assert set(report["artefacts"]) == {"input.job.yaml"}
 
 
 def test_a_limit_that_does_not_exist_is_refused_when_the_child_starts():

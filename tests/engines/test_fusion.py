@@ -166,9 +166,7 @@ def test_noisy_distributions_equal_aers_density_matrix(fake, active, two, edges)
     wide.compose(circuit, active, inplace=True)
     wide.save_probabilities(active)
     # Only the noise of the qubits that take part: the equality of both models is the subject of test_noise.
-    simulator = AerSimulator(
-        method="density_matrix", noise_model=_noise_of(backend, active), max_parallel_threads=1
-    )
+    simulator = AerSimulator(method="density_matrix", noise_model=_noise_of(backend, active), max_parallel_threads=1)
     wanted = simulator.run(wide).result().data()["probabilities"]
     circuit.measure(range(len(active)), range(len(active)))
     program, values = program_of(circuit, active)

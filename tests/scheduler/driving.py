@@ -58,9 +58,12 @@ class Store:
         for record in persist.records:
             old = self.records.get(record.id)
             assert record.version == (old.version + 1 if old else 1), "compare-and-set would have failed"
-            assert old is None or not old.terminal or replace(
-                record, version=old.version, tags=old.tags, metadata_recorded=old.metadata_recorded
-            ) == replace(old), "a terminal job changed"
+            assert (
+                old is None
+                or not old.terminal
+                or replace(record, version=old.version, tags=old.tags, metadata_recorded=old.metadata_recorded)
+                == replace(old)
+            ), "a terminal job changed"
             self.records[record.id] = record
         for change in persist.changes:
             assert change.sequence == self.last_sequence() + 1

@@ -50,6 +50,11 @@ class World(RuleBasedStateMachine):
         self.cancelled: set[str] = set()
         self.ended: dict[str, str] = {}
         self.born = 0
+        # Begin where it becomes interesting: work in every hand.
+        self.submit(6, 50, other=False, key=None)
+        self.compiler_works()
+        for name in NAMES:
+            self.agent_offers(name, 2)
 
     # -- the world performs commands -----------------------------------------------------------------------------
 
@@ -84,7 +89,12 @@ class World(RuleBasedStateMachine):
 
     # -- clients -------------------------------------------------------------------------------------------------
 
-    @rule(count=st.integers(1, 4), priority=st.sampled_from([10, 50, 80, 95]), other=st.booleans(), key=st.none() | st.sampled_from("kl"))
+    @rule(
+        count=st.integers(1, 4),
+        priority=st.sampled_from([10, 50, 80, 95]),
+        other=st.booleans(),
+        key=st.none() | st.sampled_from("kl"),
+    )
     def submit(self, count, priority, other, key):
         self.driver.submit(count, priority=priority, device=OTHER if other else DEVICE, idempotency_key=key)
         refused = {answer.job_id for answer in self.driver.answers}
@@ -93,7 +103,8 @@ class World(RuleBasedStateMachine):
 
     @rule(which=st.integers(0, 99), stranger=st.booleans())
     def cancel(self, which, stranger):
-        ids = sorted(self.acked) if which % 5 == 0 else self.live()
+        held = [job for agent in self.agents.values() for job, _ in agent.running()]
+        ids = sorted(self.acked) if which % 5 == 0 else held if which % 2 and held else self.live()
         if not ids:
             return
         job = self.pick(which, ids)
@@ -131,12 +142,19 @@ class World(RuleBasedStateMachine):
         self.say(events.JobsCompiled(lease.compiler, lease.incarnation, reports))
 
     @rule()
+    def compiler_works(self):
+        self.compiler_offers(4, fresh=False)
+        while self.leases:
+            self.compiler_reports(0, good=True, again=False)
+            self.compiler_offers(4, fresh=False)
+
+    @rule()
     def compiler_dies(self):
         self.say(events.CompilerLost("c"))
 
     # -- agents --------------------------------------------------------------------------------------------------
 
-    @rule(name=st.sampled_from(NAMES), capacity=st.integers(0, 3))
+    @rule(name=st.sampled_from(NAMES), capacity=st.integers(1, 3))
     def agent_offers(self, name, capacity):
         agent = self.agents.get(name)
         if agent is None:
@@ -182,6 +200,8 @@ class World(RuleBasedStateMachine):
         if agent and agent.incarnation == event.incarnation and (report.job_id, report.attempt) in agent.running():
             return  # not stale: it is the first report of what runs now
         before = dict(self.driver.store.records)
+        if self.driver.core.knows_agent(event.agent, event.incarnation):
+            agent.forget((report.job_id, report.attempt))
         self.say(replace(event, reports=(report,)))
         after = self.driver.store.records.get(report.job_id)
         assert after == record, "a stale report changed its job"
@@ -287,8 +307,8 @@ class World(RuleBasedStateMachine):
 
 TestWorld = World.TestCase
 TestWorld.settings = settings(
-    max_examples=60,
-    stateful_step_count=40,
+    max_examples=80,
+    stateful_step_count=50,
     deadline=None,
     derandomize=True,
     suppress_health_check=list(HealthCheck),
