@@ -28,6 +28,15 @@ __all__ = [
 
 MIB = 1024 * 1024
 PLANNED_SHARE = 0.85
+# What a first job of any kind would otherwise wait for; imported once, before the children are forked.
+COMPILER_PRELOAD = (
+    "qrtx_ray.compiler.pipeline",
+    "qiskit.qasm2",
+    "qiskit.qasm3",
+    "qiskit_qasm3_import",
+    "qiskit.transpiler.preset_passmanagers.builtin_plugins",
+    "qiskit_ibm_runtime.utils.backend_converter",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +136,7 @@ def compiler_sandbox(settings: Settings) -> Sandbox:
             "custom_devices": str(settings.paths.custom_devices) if settings.paths.custom_devices else None,
         },
         SandboxLimits(memory_bytes=settings.resources.compile_memory_mb * MIB),
-        preload=("qiskit", "qrtx_ray.compiler.worker"),
+        preload=COMPILER_PRELOAD,
     )
 
 

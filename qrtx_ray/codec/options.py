@@ -157,6 +157,7 @@ _TREES: dict[Program, dict[str, Any]] = {
 # These act, or ask for what happens anyway, so they are not reported as ignored.
 _EFFECTIVE = frozenset({
     "default_shots", "default_precision", "seed_estimator", "simulator.seed_simulator", "execution.meas_type",
+    "resilience.measure_mitigation",
 })  # fmt: skip
 _IDLE_VALUES: dict[str, Any] = {
     "execution.init_qubits": True,
@@ -164,7 +165,6 @@ _IDLE_VALUES: dict[str, Any] = {
     "twirling.enable_gates": False,
     "twirling.enable_measure": False,
     "simulator.noise_model": None,
-    "resilience.measure_mitigation": False,
     "resilience.zne_mitigation": False,
     "resilience.pec_mitigation": False,
 }
@@ -178,14 +178,17 @@ class CheckedOptions:
         hints: ``experimental.qrtx``, with `priority` and `seed` checked.
         seed: The seed asked for, or None.
         shots / precision: The defaults for PUBs that name none (sampler / estimator).
+        measure_mitigation: Whether readout errors are to be mitigated, or None when nothing was said.
     """
 
-    __slots__ = ("hints", "ignored", "precision", "seed", "shots")
+    __slots__ = ("hints", "ignored", "measure_mitigation", "precision", "seed", "shots")
 
     def __init__(self, tree: dict[str, Any], ignored: list[str], program: Program, limits: Limits) -> None:
         self.ignored = sorted(ignored)
         self.hints = _hints(tree.get("experimental"))
         simulator = tree.get("simulator") or {}
+        resilience = tree.get("resilience") or {}
+        self.measure_mitigation: bool | None = resilience.get("measure_mitigation")
         seeds = (self.hints.get("seed"), tree.get("seed_estimator"), simulator.get("seed_simulator"))
         self.seed: int | None = next((seed for seed in seeds if seed is not None), None)
         self.shots = _default_shots(tree, limits) if program is Program.SAMPLER else 0
@@ -196,6 +199,8 @@ class CheckedOptions:
         out: dict[str, Any] = {"meas_type": "classified", "ignored": self.ignored}
         if self.hints:
             out["hints"] = self.hints
+        if self.measure_mitigation is not None:
+            out["resilience"] = {"measure_mitigation": self.measure_mitigation}
         return out
 
 

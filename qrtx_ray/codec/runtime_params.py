@@ -47,7 +47,7 @@ def decode_runtime(payload: bytes, program: Program, limits: Limits, *, num_qubi
     if params.get("resilience_level") is not None:
         level = check_integer(params["resilience_level"], 0, 2, field="resilience_level")
         plain["resilience_level"] = level
-        if level:
+        if level > (1 if program is Program.ESTIMATOR else 0):  # level 1 mitigates readout; level 2 asks for more
             plain["ignored"] = sorted([*plain["ignored"], "resilience_level"])
     pubs = _pub_list(params.get("pubs"), limits)
     reader = _PubReader(options, InflationMeter(limits), PubBudget(limits), num_qubits)

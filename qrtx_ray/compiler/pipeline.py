@@ -15,16 +15,15 @@ from qrtx_ray.compiler.circuits import CircuitCompiler
 from qrtx_ray.compiler.digests import circuit_digests
 from qrtx_ray.compiler.profile import Measured, profile_of
 from qrtx_ray.compiler.pubs import PubCompiler
-from qrtx_ray.devices.cost import job_cost
+from qrtx_ray.devices.cost import JobCost, job_cost
 from qrtx_ray.devices.executable import ExecutableJob
 from qrtx_ray.devices.model import DeviceModel
-from qrtx_ray.engines.protocol import Cost
 from qrtx_ray.errors import InternalError, PayloadTooLarge, ResourceExhausted, ValidationError
 from qrtx_ray.model.job import CircuitProfile, PayloadFormat, Program
 
 __all__ = ["Compiled", "Compiler", "CompilerConfig", "Estimate"]
 
-Estimate = Callable[[ExecutableJob], Cost]
+Estimate = Callable[[ExecutableJob], JobCost]
 
 _MIB = 1 << 20
 
@@ -159,7 +158,7 @@ class Compiler:
         )
         return job, [size for _, size in made]
 
-    def _admit(self, job: ExecutableJob) -> Cost:
+    def _admit(self, job: ExecutableJob) -> JobCost:
         cost = self._estimate(job)
         if cost.bytes > self._config.max_job_bytes:
             widest = max(pub.program.num_qubits for pub in job.pubs)
@@ -179,9 +178,8 @@ def _level(hints: Mapping[str, Any], default: int) -> int:
     return level
 
 
-def _device_cost(job: ExecutableJob) -> Cost:
-    cost = job_cost(job, noisy=DeviceModel.load(job.device).noisy)
-    return Cost(cost.seconds, cost.bytes)
+def _device_cost(job: ExecutableJob) -> JobCost:
+    return job_cost(job, noisy=DeviceModel.load(job.device).noisy)
 
 
 def _size(size_bytes: int) -> str:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from qrtx_ray.devices.cost import group_key
+from qrtx_ray.devices.cost import JobCost, group_key
 from qrtx_ray.devices.executable import EstimatorPub, ExecutableJob, PauliTerm, SamplerPub
 from qrtx_ray.devices.model import DeviceModel
 from qrtx_ray.devices.program import CircuitProgram
 from qrtx_ray.devices.timing import IBM_JOB_OVERHEAD_S, qpu_seconds
-from qrtx_ray.engines.protocol import Cost
 from qrtx_ray.model.job import CircuitProfile
 
 __all__ = ["Measured", "count_bases", "measure_program", "profile_of"]
@@ -68,7 +67,7 @@ def count_bases(observables: Iterable[Sequence[PauliTerm]]) -> int:
     return max(1, len(groups))
 
 
-def profile_of(job: ExecutableJob, sizes: Sequence[Measured], cost: Cost, device: DeviceModel) -> CircuitProfile:
+def profile_of(job: ExecutableJob, sizes: Sequence[Measured], cost: JobCost, device: DeviceModel) -> CircuitProfile:
     """The profile of `job`; ``sizes[i]`` is the size of PUB i's circuit.
 
     The charged time is that of the real device: every execution of every shot takes the circuit's schedule and the

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
 
+from qrtx_ray.devices.catalogue import register_folder
 from qrtx_ray.errors import CompileError, DecodeError, ErrorInfo, QrtxError, ResourceExhausted, ValidationError
 from qrtx_ray.model.job import CircuitProfile, PayloadFormat, Program
 
@@ -29,7 +30,7 @@ def create(config: dict[str, Any]) -> Handler:
 
     Args:
         config: ``limits`` (fields of `codec.limits.Limits` that differ from its defaults) and the fields of
-            `pipeline.CompilerConfig`; all may be missing.
+            `pipeline.CompilerConfig`; ``custom_devices``, a folder of further device metadata. All may be missing.
 
     The handler takes ``{"tasks": [{"job_id", "program", "device", "payload", "payload_format", "seed", "client"}]}`` and
     returns ``{"reports": [...]}`` in the same order, each with ``job_id``, ``profile`` (the fields of a
@@ -39,6 +40,8 @@ def create(config: dict[str, Any]) -> Handler:
     # One child compiles one circuit at a time; threads of its libraries would only fight the other children for cores.
     os.environ.setdefault("RAYON_NUM_THREADS", "1")
     os.environ.setdefault("QISKIT_PARALLEL", "FALSE")
+    if config.get("custom_devices"):
+        register_folder(config["custom_devices"])
     from qrtx_ray.compiler.pipeline import Compiler
 
     compiler = Compiler.from_config(config)

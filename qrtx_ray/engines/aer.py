@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from qrtx_ray.devices.cost import job_cost
+from qrtx_ray.devices.cost import JobCost, job_cost
 from qrtx_ray.devices.executable import ExecutableJob
 from qrtx_ray.devices.model import DeviceModel
 from qrtx_ray.engines.primitives import run_job
-from qrtx_ray.engines.protocol import Cost, JobOutcome, JobRun, ProgressCallback
+from qrtx_ray.engines.protocol import JobOutcome, JobRun, ProgressCallback
 from qrtx_ray.errors import ExecuteError, QrtxError, ResourceExhausted
 
 __all__ = ["AerEngine"]
@@ -36,9 +36,8 @@ class AerEngine:
     def name(self) -> str:
         return "aer" if self._noisy else "aer_ideal"
 
-    def estimate(self, job: ExecutableJob) -> Cost:
-        cost = job_cost(job, noisy=self._noisy)
-        return Cost(cost.seconds, cost.bytes)
+    def estimate(self, job: ExecutableJob) -> JobCost:
+        return job_cost(job, noisy=self._noisy)
 
     def run(self, runs: Sequence[JobRun], progress: ProgressCallback | None = None) -> list[JobOutcome]:
         return [self._one(run, _of_member(progress, index)) for index, run in enumerate(runs)]

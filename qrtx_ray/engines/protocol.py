@@ -6,21 +6,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from qrtx_ray.devices.cost import JobCost
 from qrtx_ray.devices.executable import ExecutableJob
 from qrtx_ray.errors import ErrorInfo
 
-__all__ = ["Cost", "Engine", "JobOutcome", "JobRun", "ProgressCallback"]
+__all__ = ["Engine", "JobOutcome", "JobRun", "ProgressCallback"]
 
 ProgressCallback = Callable[[int, float], None]
 """Called as ``(index of the job in the batch, fraction done ∈ [0, 1])`` at slice boundaries."""
-
-
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """What a run takes: wall seconds on one core, and peak bytes beyond the idle process."""
-
-    seconds: float
-    bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +45,7 @@ class Engine(Protocol):
         """Executor name after the ``@`` of a device, e.g. ``aer``."""
         ...
 
-    def estimate(self, job: ExecutableJob) -> Cost:
+    def estimate(self, job: ExecutableJob) -> JobCost:
         """The cost law applied to `job`; called by the compiler, never runs anything."""
         ...
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from qrtx_ray.devices.catalogue import register_folder
 from qrtx_ray.devices.executable import ExecutableJob
 from qrtx_ray.devices.names import DeviceName
 from qrtx_ray.engines.protocol import Engine, JobOutcome, JobRun
@@ -33,8 +34,11 @@ def create(config: dict[str, Any]) -> Handler:
     Nothing heavy is loaded here: the process may still fork. The first request builds the engine.
 
     Args:
-        config: ``threads`` (default 1) and ``memory_bytes`` (default no bound) of this child.
+        config: ``threads`` (default 1), ``memory_bytes`` (default no bound) of this child, and ``custom_devices``, a folder
+            of further device metadata.
     """
+    if config.get("custom_devices"):
+        register_folder(config["custom_devices"])
     threads = int(config.get("threads", 1))
     memory = config.get("memory_bytes")
     engines: dict[str, Engine] = {}

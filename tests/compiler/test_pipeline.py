@@ -13,9 +13,9 @@ from qiskit.transpiler import generate_preset_pass_manager
 
 from qrtx_ray.codec.limits import Limits
 from qrtx_ray.compiler.pipeline import Compiler, CompilerConfig
+from qrtx_ray.devices.cost import JobCost
 from qrtx_ray.devices.executable import ExecutableJob
 from qrtx_ray.devices.model import DeviceModel
-from qrtx_ray.engines.protocol import Cost
 from qrtx_ray.errors import CompileError, PayloadTooLarge, ResourceExhausted, ValidationError
 from qrtx_ray.model.job import PayloadFormat, Program
 from tests.compiler.payloads import hardware_efficient, native_payload, runtime_payload
@@ -320,7 +320,7 @@ class TestRefusals:
             run(compiler, "sampler", payload, "fake_sherbrooke")
 
     def test_the_cost_law_decides(self):
-        compiler = Compiler(CompilerConfig(max_job_bytes=999), estimate=lambda job: Cost(1.0, 1000))
+        compiler = Compiler(CompilerConfig(max_job_bytes=999), estimate=lambda job: JobCost(1.0, 1000))
         with pytest.raises(ResourceExhausted):
             run(compiler, "sampler", runtime_payload("sampler", [hardware_efficient(2, 0)]))
 

@@ -11,10 +11,10 @@ from qiskit.circuit import Gate
 from qiskit.circuit.random import random_circuit
 
 from qrtx_ray.compiler.profile import MAX_COUNTED_BASES, count_bases, measure_program, profile_of
+from qrtx_ray.devices.cost import JobCost
 from qrtx_ray.devices.executable import EstimatorPub, ExecutableJob, PauliTerm, SamplerPub
 from qrtx_ray.devices.model import DeviceModel
 from qrtx_ray.devices.program_builder import build_program
-from qrtx_ray.engines.protocol import Cost
 
 MANILA = DeviceModel.load("fake_manila@aer")
 
@@ -80,7 +80,7 @@ def sampler_pub(num_qubits: int, rows: int, shots: int) -> SamplerPub:
 def test_the_job_is_charged_two_seconds_once_and_every_shot_of_every_row():
     pubs = (sampler_pub(1, 1, 1000), sampler_pub(3, 4, 100))
     job = ExecutableJob("sampler", MANILA.name, "cal", pubs)
-    profile = profile_of(job, [measure_program(pub.program) for pub in pubs], Cost(1.5, 99), MANILA)
+    profile = profile_of(job, [measure_program(pub.program) for pub in pubs], JobCost(1.5, 99), MANILA)
     shot_s = [250e-6 + pub.program.duration_s for pub in pubs]
     assert profile.qpu_s == pytest.approx(2.0 + 1000 * shot_s[0] + 400 * shot_s[1])
     assert (profile.circuits, profile.shots, profile.active_qubits, profile.depth) == (5, 1400, 3, 2)
@@ -93,12 +93,12 @@ def test_an_estimator_runs_every_row_once_for_each_basis():
     elements = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], dtype=np.int32)
     pub = EstimatorPub(program, np.repeat(values, 2, axis=0), (2, 2), elements, observables, 0.1, 100)
     job = ExecutableJob("estimator", MANILA.name, "cal", (pub,))
-    profile = profile_of(job, [measure_program(program)], Cost(0, 0), MANILA)
+    profile = profile_of(job, [measure_program(program)], JobCost(0, 0), MANILA)
     assert (profile.circuits, profile.shots) == (4, 400)
 
 
 def test_jobs_of_one_device_and_calibration_share_a_group_key_whatever_their_circuits():
     jobs = [ExecutableJob("sampler", MANILA.name, "cal", (sampler_pub(n, 1, n),)) for n in (1, 2)]
     jobs.append(ExecutableJob("sampler", MANILA.name, "other", (sampler_pub(1, 1, 1),)))
-    keys = [profile_of(job, [measure_program(job.pubs[0].program)], Cost(0, 0), MANILA).group_key for job in jobs]
+    keys = [profile_of(job, [measure_program(job.pubs[0].program)], JobCost(0, 0), MANILA).group_key for job in jobs]
     assert keys[0] == keys[1] != keys[2]

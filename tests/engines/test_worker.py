@@ -5,7 +5,8 @@ import sys
 
 import pytest
 
-from qrtx_ray.engines.protocol import Cost, JobOutcome
+from qrtx_ray.devices.cost import JobCost
+from qrtx_ray.engines.protocol import JobOutcome
 from qrtx_ray.engines.registry import engine_for
 from qrtx_ray.engines.worker import _run_members, create
 from qrtx_ray.errors import DecodeError, ErrorInfo, ExecuteError, QrtxError, ResourceExhausted, ValidationError
@@ -69,7 +70,7 @@ class SlowEngine:
     name = "slow"
 
     def estimate(self, job):
-        return Cost(10.0, 1)
+        return JobCost(10.0, 1)
 
     def run(self, runs, progress=None):
         progress(0, 0.5)

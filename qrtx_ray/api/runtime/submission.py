@@ -19,7 +19,7 @@ __all__ = ["Sender", "build_request"]
 _PROGRAMS = {str(program): program for program in Program}
 _MAX_COST_S = 10_800
 _MAX_TIMEOUT_S = 30 * 86_400.0
-_HINTS = frozenset({"priority", "seed", "queue_timeout_s", "execution_timeout_s", "name"})
+_HINTS = frozenset({"priority", "seed", "queue_timeout_s", "execution_timeout_s", "name", "optimization_level"})
 _SESSIONS = "sessions are not offered by this server yet; use job mode (mode=backend)"
 
 
@@ -116,14 +116,16 @@ def _check_shots(value: Any, field: str, settings: ApiSettings) -> None:
 
 
 def _hints(params: dict[str, Any]) -> dict[str, Any]:
-    """What the user told this server through ``options.experimental.qrtx``; a seed may stand in
-    ``options.simulator.seed_simulator`` as well.
+    """What the user told this server through ``options.experimental.qrtx``; a seed may also stand in
+    ``options.seed_estimator`` or ``options.simulator.seed_simulator``. The first of the three that is there counts.
     """
     options = params.get("options") or {}
     found: dict[str, Any] = {}
     simulator = options.get("simulator")
     if isinstance(simulator, dict) and isinstance(simulator.get("seed_simulator"), int):
         found["seed"] = integer(simulator["seed_simulator"], "options.simulator.seed_simulator", 0, 2**64 - 1)
+    if isinstance(options.get("seed_estimator"), int):
+        found["seed"] = integer(options["seed_estimator"], "options.seed_estimator", 0, 2**64 - 1)
     experimental = options.get("experimental")
     given = experimental.get("qrtx") if isinstance(experimental, dict) else None
     if given is None:
