@@ -1,8 +1,8 @@
 """The unmodified Qiskit Runtime client against a running qrtx.
 
-    qrtx up                       # in another terminal
-    eval "$(qrtx env)"
-    python examples/official_client.py
+qrtx up                       # in another terminal
+eval "$(qrtx env)"
+python examples/official_client.py
 """
 
 from __future__ import annotations

@@ -49,7 +49,8 @@ def api_settings(settings: Settings) -> ApiSettings:
         tokens.append(TokenEntry(hash_token(load_or_create_token(paths.token_file)), OWNER, operator=True))
     named = {name: None for token in auth.tokens for name in token.instances}
     instances = tuple(
-        Instance(f"crn:v1:bluemix:public:quantum-computing:us-east:a/qrtx:{name}::", name) for name in ("default", *named)
+        Instance(f"crn:v1:bluemix:public:quantum-computing:us-east:a/qrtx:{name}::", name)
+        for name in ("default", *named)
     )
     return ApiSettings(
         tokens=tuple(tokens),

@@ -38,16 +38,24 @@ class DeviceActor:
         name: The actor's name; stable over restarts.
         devices: Canonical names of the devices it serves.
         settings: `Settings.to_dict()`.
+        engine_memory_mb / engine_threads: What the child may use.
     """
 
-    def __init__(self, name: str, devices: tuple[str, ...], settings: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        name: str,
+        devices: tuple[str, ...],
+        settings: dict[str, Any],
+        engine_memory_mb: int,
+        engine_threads: int,
+    ) -> None:
         self._settings = Settings.from_dict(settings)
         self._name = name
         self._devices = devices
         self._incarnation = secrets.token_hex(8)
         self._link = SchedulerLink()
         self._files = CircuitFS(self._settings.paths.circuit_fs_url)
-        self._sandbox = engine_sandbox(self._settings)
+        self._sandbox = engine_sandbox(self._settings, engine_memory_mb, engine_threads)
         self._held: Group | None = None
         self._held_any = asyncio.Event()
         self._held_none = asyncio.Event()

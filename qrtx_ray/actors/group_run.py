@@ -114,7 +114,9 @@ class GroupRun:
 
     def _write_results(self) -> list[RunReport]:
         outcomes = self._members.outcomes
-        return [self._write(member, outcomes[member.job_id]) for member in self._group.members if member.job_id in outcomes]
+        return [
+            self._write(member, outcomes[member.job_id]) for member in self._group.members if member.job_id in outcomes
+        ]
 
     def _write(self, member: Member, outcome: Mapping[str, Any]) -> RunReport:
         if outcome.get("error"):

@@ -30,9 +30,7 @@ class MetadataRecorder:
         record: Looks a committed record up.
     """
 
-    def __init__(
-        self, recorded: Callable[[Sequence[str]], None], record: Callable[[str], JobRecord | None]
-    ) -> None:
+    def __init__(self, recorded: Callable[[Sequence[str]], None], record: Callable[[str], JobRecord | None]) -> None:
         self._recorded = recorded
         self._record = record
         self._waiting: dict[str, None] = {}

@@ -125,7 +125,9 @@ class SchedulerActor:
                 answers[command.job_id] = command.error
             elif isinstance(command, do.Duplicate):
                 answers[command.job_id] = command.existing_id
-        accepted = {record.id: record for command in commands if isinstance(command, do.Persist) for record in command.records}
+        accepted = {
+            record.id: record for command in commands if isinstance(command, do.Persist) for record in command.records
+        }
         await self._durable(performed)
         out: list[JobRecord | ErrorInfo] = []
         for job in jobs:
@@ -248,7 +250,9 @@ class SchedulerActor:
             return CompileLease(self._epoch, known=False)
         box.heard_at = self._clock.monotonic()
         if reports:
-            executables = [(report.job_id, PAYLOAD_EXECUTABLE, report.executable) for report in reports if report.profile]
+            executables = [
+                (report.job_id, PAYLOAD_EXECUTABLE, report.executable) for report in reports if report.profile
+            ]
             slim = tuple(CompileReport(r.job_id, r.attempt, r.profile, b"", r.error) for r in reports)
             self._apply(on.JobsCompiled(compiler, incarnation, slim), executables)
         self._apply(on.CompilerReady(compiler, incarnation, capacity))
@@ -297,9 +301,7 @@ class SchedulerActor:
         await self._durable(performed)
         return True
 
-    async def lease(
-        self, agent: str, incarnation: str, capacity: int, reports: Sequence[RunReport]
-    ) -> WorkLease:
+    async def lease(self, agent: str, incarnation: str, capacity: int, reports: Sequence[RunReport]) -> WorkLease:
         """Acknowledge the last group and wait for the next, in one call."""
         await self._ready.wait()
         box = self._agents.get(agent, incarnation)
@@ -490,9 +492,7 @@ class SchedulerActor:
                 Transaction(first.records, first.changes, (), first.drop_payloads, first.deletions)
             )
         await self._outbox.post(durable, commands)
-        log.info(
-            "epoch %d: %d jobs taken over in %.3f s", self._epoch, len(records), time.monotonic() - started
-        )
+        log.info("epoch %d: %d jobs taken over in %.3f s", self._epoch, len(records), time.monotonic() - started)
 
     def _metadata_recorded(self, job_ids: Sequence[str]) -> None:
         self._apply(on.MetadataRecorded(tuple(job_ids)))

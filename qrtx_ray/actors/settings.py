@@ -41,11 +41,15 @@ COMPILER_PRELOAD = (
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """One entry of the `devices` list, expanded: these devices are served by `agents` device actors."""
+    """One entry of the `devices` list, expanded: these devices are served by `agents` device actors, each with a child of
+    `engine_memory_mb` and `engine_threads`.
+    """
 
     entry: int
     devices: tuple[DeviceInfo, ...]
     agents: int
+    engine_memory_mb: int
+    engine_threads: int
 
 
 def servings(settings: Settings) -> tuple[Serving, ...]:
@@ -63,7 +67,9 @@ def servings(settings: Settings) -> tuple[Serving, ...]:
         taken.update(names)
         devices = tuple(_describe(name, entry.alias) for name in names)
         if devices:
-            out.append(Serving(index, devices, entry.agents(os.cpu_count() or 1)))
+            memory_mb = entry.options.engine_memory_mb or settings.resources.engine_memory_mb
+            threads = entry.options.engine_threads or settings.resources.engine_threads
+            out.append(Serving(index, devices, entry.agents(os.cpu_count() or 1), memory_mb, threads))
     return tuple(out)
 
 
@@ -88,7 +94,7 @@ def _describe(name: str, aliases: Iterable[str]) -> DeviceInfo:
 def core_settings(settings: Settings) -> CoreSettings:
     """The scheduling core's numbers."""
     scheduler, retry = settings.scheduler, settings.retry_policy
-    engine_bytes = engine_memory_bytes(settings)
+    engine_bytes = most_engine_bytes(settings)
     return CoreSettings(
         max_queue_size=scheduler.max_queue_size,
         max_queue_per_tenant=scheduler.max_queue_per_tenant,
@@ -109,9 +115,14 @@ def core_settings(settings: Settings) -> CoreSettings:
     )
 
 
-def engine_memory_bytes(settings: Settings) -> int:
+def planned_bytes(memory_mb: int) -> int:
     """Memory that a run may be planned to take; the rest of the child's bound is for what no cost law foresees."""
-    return int(settings.resources.engine_memory_mb * MIB * PLANNED_SHARE)
+    return int(memory_mb * MIB * PLANNED_SHARE)
+
+
+def most_engine_bytes(settings: Settings) -> int:
+    """What a run may be planned to take on the largest of the agents."""
+    return planned_bytes(max(serving.engine_memory_mb for serving in servings(settings)))
 
 
 def queue_timeout_s(settings: Settings, priority: int) -> float:
@@ -132,7 +143,7 @@ def compiler_sandbox(settings: Settings) -> Sandbox:
             "limits": codec_limits(settings).to_dict(),
             "optimization_level": settings.compiler.optimization_level,
             "cache_entries": settings.compiler.cache_entries,
-            "max_job_bytes": engine_memory_bytes(settings),
+            "max_job_bytes": most_engine_bytes(settings),
             "custom_devices": str(settings.paths.custom_devices) if settings.paths.custom_devices else None,
         },
         SandboxLimits(memory_bytes=settings.resources.compile_memory_mb * MIB),
@@ -140,17 +151,15 @@ def compiler_sandbox(settings: Settings) -> Sandbox:
     )
 
 
-def engine_sandbox(settings: Settings) -> Sandbox:
+def engine_sandbox(settings: Settings, memory_mb: int, threads: int) -> Sandbox:
     """The child that simulates."""
     return Sandbox(
         "qrtx_ray.engines.worker:create",
         {
-            "threads": settings.resources.engine_threads,
-            "memory_bytes": engine_memory_bytes(settings),
+            "threads": threads,
+            "memory_bytes": planned_bytes(memory_mb),
             "custom_devices": str(settings.paths.custom_devices) if settings.paths.custom_devices else None,
         },
-        SandboxLimits(
-            memory_bytes=settings.resources.engine_memory_mb * MIB, threads=settings.resources.engine_threads
-        ),
+        SandboxLimits(memory_bytes=memory_mb * MIB, threads=threads),
         preload=("qiskit", "qiskit_aer", "qrtx_ray.engines.worker"),
     )

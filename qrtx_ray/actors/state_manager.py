@@ -115,9 +115,7 @@ class StateManagerActor:
         for job_id in job_ids:
             await asyncio.to_thread(self._files.delete, job_id)
 
-    def _store_state(
-        self, key: str, arrays: dict[str, npt.NDArray[np.generic]], metadata: dict[str, Any]
-    ) -> StateRef:
+    def _store_state(self, key: str, arrays: dict[str, npt.NDArray[np.generic]], metadata: dict[str, Any]) -> StateRef:
         ref = self._states.put(key, arrays, metadata)
         self._index.put(ref)
         return ref

@@ -92,7 +92,8 @@ def _wanted(settings: Settings) -> list[_Wanted]:
         names = tuple(device.name for device in serving.devices)
         for index in range(serving.agents):
             name = device_agent_name(serving.entry, index)
-            out.append(_Wanted(name, DeviceActor, (name, names, plain), on_head=False))
+            arguments = (name, names, plain, serving.engine_memory_mb, serving.engine_threads)
+            out.append(_Wanted(name, DeviceActor, arguments, on_head=False))
     return out
 
 

@@ -63,7 +63,9 @@ def run_demo() -> int:
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="qrtx-demo-") as folder:
         overrides = {"storage.path": folder, "server.port": 0}
-        settings = load_settings(env={key: value for key, value in os.environ.items() if key == "HOME"}, overrides=overrides)
+        settings = load_settings(
+            env={key: value for key, value in os.environ.items() if key == "HOME"}, overrides=overrides
+        )
         with LocalRuntime(settings, say=lambda text: console.print(f"[dim]·[/dim] {escape(text)}")) as runtime:
             connection = Connection(runtime.url, runtime.token)
             console.print(f"[dim]·[/dim] ready after {time.monotonic() - started:.1f} s at {runtime.url}")
@@ -185,7 +187,9 @@ def _hydrogen(backend: Any, client: QrtxClient) -> Row:
     job = estimator.run([(isa, energy, [best])])
     found = float(np.asarray(job.result()[0].data.evs).reshape(-1)[0]) + NUCLEAR_REPULSION
     good = abs(found - EXACT_ENERGY) < 0.02
-    return Row("H₂ ground state, VQE", client.get(job.job_id()), f"{found:.4f} Ha", f"{EXACT_ENERGY:.4f} Ha (exact)", good)
+    return Row(
+        "H₂ ground state, VQE", client.get(job.job_id()), f"{found:.4f} Ha", f"{EXACT_ENERGY:.4f} Ha (exact)", good
+    )
 
 
 def _plain_http(connection: Connection, client: QrtxClient) -> Row:
@@ -206,5 +210,3 @@ def _bad_job(client: QrtxClient) -> Row:
     ended = client.wait(job.id, JOB_PATIENCE_S)
     text = ended.error.message if ended.error is not None else "no error"
     return Row("six qubits on five", ended, text, "Failed, and says why", ended.state == "Failed" and bool(ended.error))
-
-

@@ -39,7 +39,9 @@ def submit(
         raise ValidationError(f"{file} is not a file", field="file")
     given: dict[str, Any] = {"shots": shots, "seed": seed, "priority": priority, "name": name}
     with QrtxClient() as client:
-        job = client.submit_file(file, device=device, **{key: value for key, value in given.items() if value is not None})
+        job = client.submit_file(
+            file, device=device, **{key: value for key, value in given.items() if value is not None}
+        )
         if not wait:
             typer.echo(job.id)
             return
@@ -55,7 +57,12 @@ def watch(job_id: JobId) -> None:
 
 
 def _follow(client: QrtxClient, job_id: str) -> JobStatus:
-    columns = (TextColumn("{task.fields[state]}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"), TimeElapsedColumn())
+    columns = (
+        TextColumn("{task.fields[state]}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f}%"),
+        TimeElapsedColumn(),
+    )
     last: JobStatus | None = None
     with Progress(*columns, console=console, transient=True) as progress:
         bar = progress.add_task(job_id, total=1.0, state="…")
@@ -121,7 +128,9 @@ def jobs(
     device: Annotated[str | None, typer.Option(help="Only jobs of this device.")] = None,
 ) -> None:
     """List jobs, newest first."""
-    filters: dict[str, Any] = {key: value for key, value in {"state": state, "device": device}.items() if value is not None}
+    filters: dict[str, Any] = {
+        key: value for key, value in {"state": state, "device": device}.items() if value is not None
+    }
     with QrtxClient() as client:
         console.print(job_table(client.jobs(limit=limit, **filters)))
 

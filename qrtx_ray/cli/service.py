@@ -38,7 +38,9 @@ def up(
 ) -> None:
     """Start the runtime on this machine and keep it running until Ctrl-C or `qrtx down`."""
     given: dict[str, Any] = {"server.port": port, "storage.path": str(storage) if storage else None}
-    settings = load_settings(config, profile, overrides={key: value for key, value in given.items() if value is not None})
+    settings = load_settings(
+        config, profile, overrides={key: value for key, value in given.items() if value is not None}
+    )
     _refuse_second(settings.paths.storage)
     from qrtx_ray.launch import LocalRuntime
 
@@ -50,7 +52,9 @@ def up(
         console.print(f"dashboard  {runtime.dashboard_url or 'off'}")
         console.print(f"data       {settings.paths.storage}   (token: {settings.paths.token_file})")
         console.print('next       eval "$(qrtx env)"   then plain QiskitRuntimeService() speaks to this runtime')
-        console.print("           qrtx submit examples/bell.qasm --device fake_manila@aer   |   qrtx jobs   |   qrtx down")
+        console.print(
+            "           qrtx submit examples/bell.qasm --device fake_manila@aer   |   qrtx jobs   |   qrtx down"
+        )
         if runtime.dashboard_url and os.environ.get("RAY_AUTH_TOKEN_PATH"):
             console.print(
                 f"jobs       RAY_ADDRESS={runtime.dashboard_url} RAY_AUTH_MODE=token"
@@ -114,8 +118,12 @@ def status() -> None:
         health = client.health()
         console.print(f"{client.connection.url}  {'[green]ready[/]' if health.get('ready') else '[red]not ready[/]'}")
         facts = [("scheduler", f"{health['scheduler']}, epoch {health['epoch']}, up {seconds(health['uptime_s'])}")]
-        facts.append(("jobs", ", ".join(f"{count} {state}" for state, count in health["jobs"].items() if count) or "none"))
-        facts += [(name, f"heard {seconds(age)} ago") for name, age in {**health["agents"], **health["compilers"]}.items()]
+        facts.append(
+            ("jobs", ", ".join(f"{count} {state}" for state, count in health["jobs"].items() if count) or "none")
+        )
+        facts += [
+            (name, f"heard {seconds(age)} ago") for name, age in {**health["agents"], **health["compilers"]}.items()
+        ]
         console.print(table(("what", "how"), facts))
 
 

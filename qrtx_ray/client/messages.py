@@ -94,7 +94,9 @@ def job_body(
     """
     several = [circuits] if isinstance(circuits, str) or not isinstance(circuits, Sequence) else circuits
     common: dict[str, Any] = {"parameters": parameters, "observables": observables, "precision": precision}
-    listed = [_circuit(circuit) | {key: value for key, value in common.items() if value is not None} for circuit in several]
+    listed = [
+        _circuit(circuit) | {key: value for key, value in common.items() if value is not None} for circuit in several
+    ]
     body = {
         "device": device,
         "program": program or ("estimator" if observables is not None else "sampler"),
@@ -122,7 +124,9 @@ def file_body(path: Path, *, device: str | None, shots: int | None, **envelope: 
     elif path.suffix in {".qasm", ".qasm2", ".qasm3"}:
         circuit = _source(path.read_text("utf-8"))
     else:
-        raise ValidationError(f"{path.suffix or path.name} is no file this runtime reads", field="file", limit=".qasm .qpy .yaml")
+        raise ValidationError(
+            f"{path.suffix or path.name} is no file this runtime reads", field="file", limit=".qasm .qpy .yaml"
+        )
     body = {"device": device, "circuits": [circuit], "shots": shots, "name": path.stem, **envelope}
     return {key: value for key, value in body.items() if value is not None}
 

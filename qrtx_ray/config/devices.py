@@ -13,7 +13,7 @@ from qrtx_ray.config.section import Section, key
 from qrtx_ray.config.units import PositiveCount
 from qrtx_ray.errors import ValidationError
 
-__all__ = ["DeviceEntry", "Executor"]
+__all__ = ["DeviceEntry", "DeviceOptions", "Executor"]
 
 Executor = Literal["aer", "aer_ideal"]
 _NAME = re.compile(r"[a-z0-9_]{1,64}@(aer|aer_ideal)\Z")
@@ -22,6 +22,17 @@ _ALIAS = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 
 def _listed(value: Any) -> Any:
     return (value,) if isinstance(value, str) else value
+
+
+class DeviceOptions(Section):
+    """What the agents of one entry may use, where it differs from `resources`."""
+
+    engine_memory_mb: PositiveCount | None = key(
+        None, "Address space of an executing child; null: resources.engine_memory_mb.", unit="MiB", ge=256
+    )
+    engine_threads: PositiveCount | None = key(
+        None, "OpenMP threads of an executing child; null: resources.engine_threads.", unit="threads", le=1024
+    )
 
 
 class DeviceEntry(Section):
@@ -40,6 +51,8 @@ class DeviceEntry(Section):
     count: PositiveCount | None = key(
         None, "Agents that serve the entry, each with one child process; null: max(2, cores).", unit="actors", le=4096
     )
+
+    options: DeviceOptions = key(DeviceOptions(), "Resources of the agents of this entry.")
 
     @field_validator("name")
     @classmethod
