@@ -1,8 +1,10 @@
 """The unmodified Qiskit Runtime client against a running qrtx.
 
-qrtx up                       # in another terminal
-eval "$(qrtx env)"
-python examples/official_client.py
+Run it::
+
+    qrtx up                       # in another terminal
+    eval "$(qrtx env)"
+    python examples/official_client.py
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
 """A script for `ray job submit`: work that runs on the cluster and uses the runtime through its SDK.
 
-qrtx up                       # prints the RAY_ADDRESS and token variables for the next line
-ray job submit --working-dir examples -- python ray_job.py
+Run it::
+
+    qrtx up                       # prints the RAY_ADDRESS and token variables for the next line
+    ray job submit --working-dir examples -- python ray_job.py
 """
 
 from __future__ import annotations

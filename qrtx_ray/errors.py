@@ -115,7 +115,7 @@ class QrtxError(Exception):
         return (_rebuild, (self.info().to_dict(),))
 
     def info(self) -> ErrorInfo:
-        """This error as plain data."""
+        """The error as plain data."""
         return ErrorInfo(self.code, self.message, self.category, self.retryable, self.field, self.limit)
 
     @staticmethod

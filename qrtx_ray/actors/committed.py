@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable
+from dataclasses import replace
 
-from qrtx_ray.model import JobId, JobRecord
+from qrtx_ray.model import JobId, JobRecord, TaskState
 
 __all__ = ["CommittedRecords"]
 
@@ -41,6 +42,17 @@ class CommittedRecords:
         for job_id in job_ids:
             self._live.pop(job_id, None)
             self._finished.pop(job_id, None)
+
+    def advance(self, progress: Iterable[tuple[JobId, int, float]]) -> list[JobRecord]:
+        """Take in ``(job, attempt, fraction done)``; returns the records that moved. What is stale or goes back is left out."""
+        moved = []
+        for job_id, attempt, fraction in progress:
+            shown = self._live.get(job_id)
+            current = shown is not None and shown.attempt == attempt and shown.state is TaskState.EXECUTING
+            if shown is not None and current and fraction > shown.progress:
+                moved.append(replace(shown, progress=fraction))
+        self.update(moved)
+        return moved
 
     def get(self, job_id: JobId) -> JobRecord | None:
         return self._live.get(job_id) or self._finished.get(job_id)

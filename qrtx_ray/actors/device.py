@@ -106,7 +106,7 @@ class DeviceActor:
         self._accepting.clear()
         try:
             async with asyncio.timeout(timeout_s):
-                while self._run is not None or self._held is not None or self._unacknowledged:
+                while self._run is not None or self._held is not None or self._unacknowledged:  # noqa: ASYNC110 - rare
                     await asyncio.sleep(0.02)
         except TimeoutError:
             return False

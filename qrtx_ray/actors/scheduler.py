@@ -46,7 +46,6 @@ from qrtx_ray.model import (
     JobRequest,
     Member,
     RunReport,
-    TaskState,
     new_id,
 )
 from qrtx_ray.multiplex.isolation import isolation_policy
@@ -266,20 +265,7 @@ class SchedulerActor:
             record = self._committed.get(job_id)
             if record is None or record.terminal or job_id not in payloads:
                 continue
-            tasks.append(
-                CompileTask(
-                    job_id=job_id,
-                    attempt=attempt,
-                    program=record.program,
-                    device=record.device,
-                    payload=payloads[job_id],
-                    payload_format=record.payload_format,
-                    seed=record.seed,
-                    tenant=record.tenant,
-                    name=record.name,
-                    client=record.client,
-                )
-            )
+            tasks.append(CompileTask.of(record, attempt, payloads[job_id]))
         return CompileLease(self._epoch, tuple(tasks))
 
     async def join_agent(self, info: AgentInfo) -> int:
@@ -396,14 +382,8 @@ class SchedulerActor:
 
     def _show_progress(self, beat: Heartbeat) -> None:
         # A fraction is shown and not written: it is worth nothing after a restart.
-        moved = []
-        for job_id, attempt, fraction in beat.progress:
-            shown = self._committed.get(job_id)
-            if shown is not None and shown.attempt == attempt and shown.state is TaskState.EXECUTING:
-                if fraction > shown.progress:
-                    moved.append(replace(shown, progress=fraction))
+        moved = self._committed.advance(beat.progress)
         if moved:
-            self._committed.update(moved)
             self._feed.publish(moved)
 
     async def _request(self, event: on.Event, job_id: str, tenant: str) -> JobRecord:

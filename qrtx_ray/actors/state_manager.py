@@ -88,8 +88,13 @@ class StateManagerActor:
     async def store_state(
         self, key: str, arrays: dict[str, npt.NDArray[np.generic]], metadata: dict[str, Any]
     ) -> StateRef:
-        """Store arrays durably under `key`. Raises ValidationError (bad dtype or metadata), NotFound (bad key) and
-        PersistError."""
+        """Store arrays durably under `key`.
+
+        Raises:
+            ValidationError: A dtype or metadata that is not plain.
+            NotFound: `key` is no identifier.
+            PersistError: The files refused.
+        """
         return await asyncio.to_thread(self._store_state, key, arrays, metadata)
 
     async def load_state(self, ref: StateRef) -> tuple[dict[str, npt.NDArray[np.generic]], dict[str, Any]]:

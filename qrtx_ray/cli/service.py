@@ -8,15 +8,20 @@ import signal
 import threading
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
 
 from qrtx_ray.cli.show import console, seconds, table
 from qrtx_ray.client import QrtxClient, find_connection
-from qrtx_ray.config import load_settings
-from qrtx_ray.errors import DeviceUnavailable, QrtxError
+from qrtx_ray.config import Settings, load_settings
+from qrtx_ray.config.paths import default_storage
+from qrtx_ray.errors import DeviceUnavailable
+from qrtx_ray.launch.occupancy import Occupancy
+
+if TYPE_CHECKING:
+    from qrtx_ray.launch import LocalRuntime
 
 __all__ = ["register"]
 
@@ -41,37 +46,37 @@ def up(
     settings = load_settings(
         config, profile, overrides={key: value for key, value in given.items() if value is not None}
     )
-    _refuse_second(settings.paths.storage)
     from qrtx_ray.launch import LocalRuntime
 
     stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
     with LocalRuntime(settings, dashboard=dashboard, say=_step) as runtime:
-        console.print(f"\n[bold green]ready[/]  {runtime.url}  (API page: {runtime.url}/docs)")
-        console.print(f"dashboard  {runtime.dashboard_url or 'off'}")
-        console.print(f"data       {settings.paths.storage}   (token: {settings.paths.token_file})")
-        console.print('next       eval "$(qrtx env)"   then plain QiskitRuntimeService() speaks to this runtime')
-        console.print(
-            "           qrtx submit examples/bell.qasm --device fake_manila@aer   |   qrtx jobs   |   qrtx down"
-        )
-        if runtime.dashboard_url and os.environ.get("RAY_AUTH_TOKEN_PATH"):
-            console.print(
-                f"jobs       RAY_ADDRESS={runtime.dashboard_url} RAY_AUTH_MODE=token"
-                f" RAY_AUTH_TOKEN_PATH={shlex.quote(os.environ['RAY_AUTH_TOKEN_PATH'])} ray job submit -- python …",
-                soft_wrap=True,
-            )
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: stop.set())
+        console.print(_welcome(runtime, settings), soft_wrap=True)
         stop.wait()
     console.print("stopped")
 
 
-def _refuse_second(storage: Path) -> None:
-    try:
-        connection = find_connection(environment={**os.environ, "QRTX_URL": "", "QRTX_STORAGE_PATH": str(storage)})
-    except QrtxError:
-        return
-    if connection.pid and _alive(connection.pid):
-        raise DeviceUnavailable(f"a runtime with this storage is up already: {connection.url} (pid {connection.pid})")
+def _welcome(runtime: LocalRuntime, settings: Settings) -> str:
+    """What is where, and what to do next; every line can be copied."""
+    elsewhere = settings.paths.storage != default_storage()
+    where = f"QRTX_STORAGE_PATH={shlex.quote(str(settings.paths.storage))} " if elsewhere else ""
+    lines = [
+        f"\n[bold green]ready[/]      {runtime.url}",
+        f"status     {runtime.url}/   API: {runtime.url}/docs",
+        f"dashboard  {runtime.dashboard_url or 'off'}",
+        f"data       {settings.paths.storage}",
+        f"token      in {settings.paths.token_file}",
+        "\n[bold]next[/], in another terminal",
+        f'  eval "$({where}qrtx env)"          then plain QiskitRuntimeService() speaks to this runtime',
+        "  qrtx submit FILE --device fake_manila@aer --wait",
+        f"  {where}qrtx down",
+    ]
+    if runtime.dashboard_url and os.environ.get("RAY_AUTH_TOKEN_PATH"):
+        token = shlex.quote(os.environ["RAY_AUTH_TOKEN_PATH"])
+        ray = f"RAY_ADDRESS={runtime.dashboard_url} RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH={token}"
+        lines.append(f"  {ray} ray job submit --working-dir . -- python SCRIPT")
+    return "\n".join(lines)
 
 
 def _step(text: str) -> None:
@@ -80,27 +85,17 @@ def _step(text: str) -> None:
 
 def down() -> None:
     """Stop the runtime that `qrtx up` keeps on this machine."""
-    connection = find_connection()
-    if not connection.pid or not _alive(connection.pid):
-        raise DeviceUnavailable("no runtime is up here")
-    os.kill(connection.pid, signal.SIGTERM)
+    occupancy = Occupancy(load_settings().paths.storage)
+    pid = occupancy.holder()
+    if pid is None:
+        raise DeviceUnavailable(f"no runtime is up with the storage {load_settings().paths.storage}")
+    os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + STOP_PATIENCE_S
-    while _alive(connection.pid):
+    while occupancy.holder() == pid:
         if time.monotonic() > deadline:
-            raise DeviceUnavailable(f"process {connection.pid} has not ended after {STOP_PATIENCE_S:g} s")
-        time.sleep(0.1)
+            raise DeviceUnavailable(f"process {pid} has not ended after {STOP_PATIENCE_S:g} s")
+        time.sleep(0.05)
     console.print("stopped")
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    # A zombie still answers to signal 0; its parent has not looked yet.
-    return ") Z " not in Path(f"/proc/{pid}/stat").read_text("utf-8")
 
 
 def env(instance: Annotated[str, typer.Option(help="Instance name or CRN.")] = "default") -> None:

@@ -88,6 +88,7 @@ def qasm3_text(program: CircuitProgram, values: npt.NDArray[np.float64] | None =
     }
     names = [_RENAMED.get(name, name) for name in program.names]
     measure = program.names.index("measure") if "measure" in program.names else -1
+    delay = program.names.index("delay") if "delay" in program.names else -1
     wires = [f"${qubit}" for qubit in program.active_qubits]
     for kind, q0, q1, q2, first, count in program.ops.tolist():
         if kind == measure:
@@ -97,6 +98,9 @@ def qasm3_text(program: CircuitProgram, values: npt.NDArray[np.float64] | None =
         where = wires[q0] if q0 >= 0 else ""
         if q1 >= 0:
             where = f"{where}, {wires[q1]}" if q2 < 0 else f"{where}, {wires[q1]}, {wires[q2]}"
+        if kind == delay:
+            lines.append(f"delay[{slots[first]}s] {where};")
+            continue
         angles = f"({', '.join(slots[first : first + count])})" if count else ""
         lines.append(f"{names[kind]}{angles} {where};")
     lines.append("")
@@ -106,7 +110,7 @@ def qasm3_text(program: CircuitProgram, values: npt.NDArray[np.float64] | None =
 @lru_cache(maxsize=256)
 def _head(names: tuple[str, ...]) -> str:
     lines = ["OPENQASM 3.0;", 'include "stdgates.inc";']
-    special = sorted(set(names) - _STANDARD - set(_RENAMED) - {"measure", "reset", "barrier"})
+    special = sorted(set(names) - _STANDARD - set(_RENAMED) - {"measure", "reset", "barrier", "delay"})
     lines += [_DEFINITIONS.get(name, f"// gate {name}: as the device defines it") for name in special]
     return "\n".join(lines)
 

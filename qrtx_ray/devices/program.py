@@ -25,7 +25,8 @@ class Operation:
     """One operation, for reading; engines use the arrays.
 
     Args:
-        name: Gate name as Qiskit spells it (``cx``, ``rz``, ``measure``, ``reset``, ``delay`` never appears).
+        name: Gate name as Qiskit spells it (``cx``, ``rz``, ``measure``, ``reset``); a ``delay`` has one slot, its length
+            in seconds, and appears only where a noisy device relaxes during it.
         qubits: Local qubit indices (positions in `CircuitProgram.active_qubits`).
         slots: Indices of its parameters in the slot table.
         clbit: Classical bit written by a measurement, else -1.

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from qiskit.circuit import Barrier, Delay, Measure, QuantumCircuit, Reset
+from qiskit.circuit import Barrier, Delay, Measure, ParameterExpression, QuantumCircuit, Reset
 from qiskit.transpiler import Target
 
 from qrtx_ray.devices import dynamic
@@ -34,7 +34,7 @@ MAX_OPERATIONS = 100_000
 _MAX_DEPTH = 64
 
 CLIFFORD_NAMES = frozenset(
-    "id x y z h s sdg sx sxdg cx cy cz dcx ecr swap iswap measure reset".split()  # noqa: SIM905 - reads better
+    "id x y z h s sdg sx sxdg cx cy cz dcx ecr swap iswap measure reset delay".split()  # noqa: SIM905 - reads better
 )
 
 # Their definitions are the outcome of a synthesis: slow to make and no easier to run than the matrix itself.
@@ -51,8 +51,9 @@ def build_program(
 ) -> tuple[CircuitProgram, Float64]:
     """`circuit` as a program, and the slot values of every parameter row.
 
-    Qubit i of the circuit is physical qubit i. Barriers and delays are dropped (they count for `duration_s`), and so
-    are resets of qubits on which nothing has happened yet. Gates that the circuit defines are expanded.
+    Qubit i of the circuit is physical qubit i. Barriers are dropped (they count for `duration_s`), and so are resets of
+    qubits on which nothing has happened yet. A delay stays, in seconds, where a noisy device relaxes during it: on a
+    qubit that is active and not yet measured. Gates that the circuit defines are expanded.
 
     Args:
         circuit: The circuit; it is not changed.
@@ -73,7 +74,8 @@ def build_program(
     parameters = list(circuit.parameters) if circuit.num_parameters else []
     rows = check_rows(parameters, parameter_values)
     timetable = Timetable.of(device)
-    walk = _Walk(circuit, timetable, max_operations)
+    relaxes = isinstance(device, DeviceModel) and device.noisy
+    walk = _Walk(circuit, timetable, max_operations, relaxes=relaxes)
     try:
         walk.run(circuit)
     except _NotFlatError:
@@ -132,7 +134,10 @@ class _NotFlatError(Exception):
 class _Walk:
     """The walk over a circuit: operations on physical qubits, numbers of their slots, and a clock for each qubit."""
 
-    def __init__(self, circuit: QuantumCircuit, timetable: Timetable | None, max_operations: int) -> None:
+    def __init__(
+        self, circuit: QuantumCircuit, timetable: Timetable | None, max_operations: int, *, relaxes: bool
+    ) -> None:
+        self._relaxes = relaxes
         self.numbers: list[Any] = []
         self._ops: list[int] = []
         self._codes: dict[str, int] = {}
@@ -226,13 +231,20 @@ class _Walk:
         elif isinstance(operation, Reset):
             self._reset(index[instruction.qubits[0]])
         elif isinstance(operation, Delay):
-            self._wait(
-                [index[instruction.qubits[0]]], delay_s(operation.duration, operation.unit, self._dt_s) * self._timed
-            )
+            self._delay(index[instruction.qubits[0]], operation)
         elif instruction.is_control_flow() or name in _OPAQUE:
             raise _NotFlatError
         else:
             self._expand(instruction, index, clbits, depth)
+
+    def _delay(self, place: int, operation: Delay) -> None:
+        seconds = delay_s(operation.duration, operation.unit, self._dt_s)
+        if self._timed and not isinstance(seconds, ParameterExpression):
+            self._free_at[place] += seconds
+        if self._relaxes and place not in self._measured:
+            code = self._codes.setdefault("delay", len(self._codes))
+            self._ops += (code, place, -1, -1, len(self.numbers), 1)
+            self.numbers.append(seconds)
 
     def _measure(self, place: int, clbit: int) -> None:
         code = self._codes.setdefault("measure", len(self._codes))
@@ -269,6 +281,9 @@ class _Walk:
         active = sorted(self._acted | self._used | set(keep_qubits))
         # `array` reads a list of ints three times as fast as NumPy does.
         ops = np.frombuffer(array("i", self._ops), dtype=np.int32).reshape(-1, 6)
+        if "delay" in self._codes:
+            # Waiting alone makes no qubit active: one that starts in |0> and only waits stays there.
+            ops = ops[np.isin(ops[:, 1], active)]
         if active[-1:] != [len(active) - 1]:
             local = np.full(width + 1, -1, dtype=np.int32)
             local[active] = np.arange(len(active), dtype=np.int32)

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from qiskit.circuit import ParameterExpression
 
 from qrtx_ray.devices.calibration import Calibration
 from qrtx_ray.devices.model import DeviceModel
@@ -65,12 +66,16 @@ class Timetable:
         return cls(durations, source.dt)
 
 
-def delay_s(duration: Any, unit: str, dt_s: float | None) -> float:
-    """Length of a delay in seconds; 0.0 where it is an expression or counts samples of unknown length."""
-    if not isinstance(duration, (int, float)):
-        return 0.0
+def delay_s(duration: Any, unit: str, dt_s: float | None) -> Any:
+    """Length of a delay in seconds: a float, or for a parameter the expression of it; 0.0 where it is a run-time
+    expression or counts samples of unknown length.
+    """
     scale = dt_s if unit == "dt" else _UNIT_S.get(unit)
-    return float(duration) * scale if scale else 0.0
+    if not scale:
+        return 0.0
+    if isinstance(duration, (int, float)):
+        return float(duration) * scale
+    return duration * scale if isinstance(duration, ParameterExpression) else 0.0
 
 
 def operation_duration_s(durations: Durations, name: str, qubits: tuple[int, ...]) -> float:
@@ -87,27 +92,29 @@ def schedule_duration_s(
     """Length of the as-soon-as-possible schedule of `program`, in seconds.
 
     Args:
-        program: The circuit. Its delays are no longer in it: `CircuitProgram.duration_s` counts them, this does not.
-        values_row: Slot values; no gate's duration depends on its angle, so they may be None.
+        program: The circuit. Delays that are no longer in it count for `CircuitProgram.duration_s`, not here.
+        values_row: Slot values, which only the lengths of delays are read from; None for a program without delays.
         calibration: Gives the duration of each gate on each qubit.
 
     Returns:
         The longest path. For a dynamic program its `duration_s`, which was estimated when it was built.
     """
-    del values_row
     if program.dynamic:
         return program.duration_s
     physical, names, durations = (*program.active_qubits, -1), program.names, calibration.gate_duration_s
     free_at = [0.0] * len(physical)
-    for kind, a, b, c, _, _ in program.ops.tolist():
-        if b < 0:
+    delay = names.index("delay") if "delay" in names and values_row is not None else -1
+    for kind, a, b, c, slot, _ in program.ops.tolist():
+        if kind == delay and values_row is not None:
+            free_at[a] += float(values_row[slot])
+        elif b < 0:
             free_at[a] += operation_duration_s(durations, names[kind], (physical[a],))
-            continue
-        local = (a, b) if c < 0 else (a, b, c)
-        places = tuple([physical[qubit] for qubit in local])
-        end = max([free_at[qubit] for qubit in local]) + operation_duration_s(durations, names[kind], places)
-        for qubit in local:
-            free_at[qubit] = end
+        else:
+            local = (a, b) if c < 0 else (a, b, c)
+            places = tuple([physical[qubit] for qubit in local])
+            end = max([free_at[qubit] for qubit in local]) + operation_duration_s(durations, names[kind], places)
+            for qubit in local:
+                free_at[qubit] = end
     return max(free_at)
 
 

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from qrtx_ray.devices.calibration import Calibration
 from qrtx_ray.engines.gates import unitaries
 
-__all__ = ["NoisySource", "aer_order", "flip_probabilities", "gate_noise"]
+__all__ = ["NoisySource", "aer_order", "flip_probabilities", "gate_noise", "relaxation_kraus", "relaxations"]
 
 Complex = npt.NDArray[np.complex128]
 Float = npt.NDArray[np.float64]
@@ -72,15 +72,46 @@ def gate_noise(calibration: Calibration, name: str, qubits: tuple[int, ...]) -> 
 
 
 def _relaxation(calibration: Calibration, qubit: int, duration_s: float) -> Complex:
-    t1_s = float(calibration.t1_s[qubit])
-    t2_s = min(float(calibration.t2_s[qubit]), 2.0 * t1_s)
-    kept = np.exp(-duration_s / t1_s)
-    out = np.zeros((4, 4), dtype=np.complex128)
-    out[0, 0] = 1.0
-    out[0, 3] = 1.0 - kept
-    out[3, 3] = kept
-    out[1, 1] = out[2, 2] = np.exp(-duration_s / t2_s)
+    return cast("Complex", relaxations(calibration, [qubit], np.array([duration_s]))[0])
+
+
+def relaxations(calibration: Calibration, qubits: Sequence[int], durations_s: Float) -> Complex:
+    """Superoperators of waiting.
+
+    Args:
+        calibration: Gives T1 and T2.
+        qubits: Physical qubits.
+        durations_s: Seconds, shape ``(..., len(qubits))``.
+
+    Returns:
+        Shape ``(..., len(qubits), 4, 4)``.
+    """
+    kept, coherent = _survival(calibration, qubits, durations_s)
+    out = np.zeros((*durations_s.shape, 4, 4), dtype=np.complex128)
+    out[..., 0, 0] = 1.0
+    out[..., 0, 3] = 1.0 - kept
+    out[..., 3, 3] = kept
+    out[..., 1, 1] = out[..., 2, 2] = coherent
     return out
+
+
+def relaxation_kraus(calibration: Calibration, qubit: int, duration_s: float) -> list[Complex]:
+    """Kraus operators of waiting on one physical qubit, for a simulator of trajectories."""
+    survival = _survival(calibration, [qubit], np.array([duration_s]))
+    kept, coherent = float(survival[0][0]), float(survival[1][0])
+    dephased = max(0.0, kept - coherent**2)
+    return [
+        np.array([[1.0, 0.0], [0.0, coherent]], dtype=np.complex128),
+        np.array([[0.0, 0.0], [0.0, dephased**0.5]], dtype=np.complex128),
+        np.array([[0.0, (1.0 - kept) ** 0.5], [0.0, 0.0]], dtype=np.complex128),
+    ]
+
+
+def _survival(calibration: Calibration, qubits: Sequence[int], durations_s: Float) -> tuple[Float, Float]:
+    """What is left of the excited state, and of the coherence, after waiting."""
+    t1_s = calibration.t1_s[list(qubits)]
+    t2_s = np.minimum(calibration.t2_s[list(qubits)], 2.0 * t1_s)
+    return np.exp(-durations_s / t1_s), np.exp(-durations_s / t2_s)
 
 
 class NoisySource:
@@ -99,6 +130,8 @@ class NoisySource:
 
     def matrices(self, name: str, qubits: Sequence[tuple[int, ...]], angles: Float) -> Complex:
         places = tuple(tuple(self._active[qubit] for qubit in pair) for pair in qubits)
+        if name == "delay":
+            return relaxations(self._calibration, [place for (place,) in places], angles[..., 0])
         noise = _Noises.of(self._calibration)
         if angles.shape[-1] == 0:
             return noise.fixed(name, places)

@@ -127,7 +127,7 @@ def _observed(
 def _branch_average(
     program: CircuitProgram, values: Float, bases: list[Basis], run: PubRun, cost: RowCost, key: tuple[int, int]
 ) -> list[Float]:
-    circuit = native_program(program, values)
+    circuit = native_program(program, values, calibration=run.calibration)
     append_bases(circuit, bases)
     noise = _noise(program, run, readout=True)  # of the mid-circuit measurements: nothing else is measured here
     shots = EXACT_BRANCHES if not program.terminal_measurements else 1
@@ -155,7 +155,7 @@ def _drawn(
 ) -> Float:
     width = len(basis.qubits)
     clifford = cost.method is Method.STABILIZER
-    circuit = native_program(program, values, clifford=clifford, extra_clbits=width)
+    circuit = native_program(program, values, clifford=clifford, extra_clbits=width, calibration=run.calibration)
     append_basis(circuit, basis.letters, named=clifford)
     first = circuit.num_clbits - width
     for offset, qubit in enumerate(basis.qubits):

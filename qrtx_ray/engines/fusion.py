@@ -87,8 +87,6 @@ def _plan(num_qubits: int, names: tuple[str, ...], ops: bytes) -> Plan:
         if name == "measure":
             measured.append((q0, first))
             continue
-        if name in {"barrier", "delay"}:
-            continue
         qubits = tuple(q for q in (q0, q1, q2) if q >= 0)
         gates.append(Gate(name, qubits, first, count))
         if len(qubits) == 1:

@@ -33,6 +33,8 @@ def unitaries(name: str, angles: Float) -> Complex:
     if angles.shape[-1] == 0:
         matrix = fixed_unitary(name)
         return np.broadcast_to(matrix, (*angles.shape[:-1], *matrix.shape))
+    if name == "delay":  # an ideal qubit keeps its state
+        return np.broadcast_to(np.eye(2, dtype=np.complex128), (*angles.shape[:-1], 2, 2))
     vectorised = _VECTORISED.get(name)
     if vectorised is not None and angles.shape[-1] == vectorised[0]:
         return vectorised[1](angles)

@@ -81,6 +81,10 @@ class NativeCircuit:
         """Read `qubits` into `clbits`."""
         self.raw.measure(qubits, clbits, ())
 
+    def kraus(self, qubit: int, operators: Sequence[Complex]) -> None:
+        """A channel on one qubit."""
+        self.raw.kraus([qubit], operators, -1, None)
+
     def reset(self, qubit: int) -> None:
         """Put `qubit` into |0>."""
         self.raw.reset([qubit], -1)

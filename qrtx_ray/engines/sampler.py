@@ -112,7 +112,7 @@ def _drawn_row(
         noise = restricted_noise(run.calibration, program.active_qubits, noise_names(program))
     table = values.reshape(1, -1)
     clifford = method is Method.STABILIZER and is_clifford(program, table)
-    circuit = native_program(program, values, clifford=clifford)
+    circuit = native_program(program, values, clifford=clifford, calibration=run.calibration)
     cost = row_cost(program, table, noisy=noise is not None, shots=pub.shots)
     shot_run = ShotRun(run.seed, (run.index, row), pub.shots, cost, noise, run.threads)
     clbits = sorted({bit for register in program.registers for bit in register.bits})

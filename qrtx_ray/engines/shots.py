@@ -16,8 +16,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from qrtx_ray.devices.calibration import Calibration
 from qrtx_ray.devices.cost import Method, RowCost
 from qrtx_ray.devices.program import CircuitProgram
+from qrtx_ray.engines.channels import relaxation_kraus
 from qrtx_ray.engines.gates import fixed_unitary, unitaries
 from qrtx_ray.engines.native import NativeCircuit, execute
 from qrtx_ray.engines.sampling import derived_seed
@@ -94,7 +96,12 @@ def _columns(memory: list[str], clbits: Sequence[int]) -> Bits:
 
 
 def native_program(
-    program: CircuitProgram, row: Float, *, clifford: bool = False, extra_clbits: int = 0
+    program: CircuitProgram,
+    row: Float,
+    *,
+    clifford: bool = False,
+    extra_clbits: int = 0,
+    calibration: Calibration | None = None,
 ) -> NativeCircuit:
     """A program with named gates, as a noise model and a stabilizer simulator need them.
 
@@ -103,6 +110,7 @@ def native_program(
         row: Slot values.
         clifford: Write quarter turns about z as Clifford gates.
         extra_clbits: Classical bits added after those of the program, for measurements appended later.
+        calibration: Of a noisy device: its qubits relax during delays. Gate errors are the noise model's.
     """
     if program.dynamic:
         return _from_qpy(program, extra_clbits)
@@ -116,7 +124,11 @@ def native_program(
             circuit.measure([q0], [first])
         elif name == "reset":
             circuit.reset(q0)
-        elif name not in {"barrier", "delay"}:
+        elif name == "delay":
+            if calibration is not None:
+                waits = relaxation_kraus(calibration, program.active_qubits[q0], values[first])
+                circuit.kraus(q0, waits)
+        else:
             _append_gate(circuit, name, qubits, values[first : first + count] if count else [], clifford=clifford)
     return circuit
 

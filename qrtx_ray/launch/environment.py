@@ -7,13 +7,16 @@ import os
 import shlex
 import socket
 import stat
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
+from qrtx_ray.api.tokens import load_or_create_token
 from qrtx_ray.config import Settings
 from qrtx_ray.errors import DeviceUnavailable
 
-__all__ = ["free_port", "loopback_haproxy", "ray_environment"]
+__all__ = ["authentication", "free_port", "loopback_haproxy", "ray_environment", "variables"]
 
 HAPROXY_METRICS_PORT = 9101
 HAPROXY_STATS_PORT = 8404
@@ -32,6 +35,38 @@ def free_port(wanted: int = 0, host: str = "127.0.0.1") -> int:
             chosen: int = probe.getsockname()[1]
             return chosen
     raise DeviceUnavailable(f"no TCP port is free on {host}")
+
+
+def authentication(run_folder: Path) -> dict[str, str]:
+    """Variables that make Ray ask for a token; it listens on every interface, and who reaches it may run code.
+
+    Ray reads them once, when it is imported: where that has happened, or the environment chooses, things stay as they are.
+    """
+    chosen = os.environ.get("RAY_AUTH_MODE")
+    if chosen is None and "ray" in sys.modules:
+        return {}
+    wanted = {"RAY_AUTH_MODE": chosen or "token"}
+    if wanted["RAY_AUTH_MODE"] == "token" and not {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
+        run_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path = run_folder / "ray_token"
+        load_or_create_token(path)
+        wanted["RAY_AUTH_TOKEN_PATH"] = str(path)
+    return wanted
+
+
+@contextmanager
+def variables(values: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables for the processes that are started inside the block."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def ray_environment(settings: Settings, run_folder: Path) -> dict[str, str]:

@@ -17,12 +17,15 @@ import httpx
 from qrtx_ray.api.tokens import load_or_create_token
 from qrtx_ray.client.connection import Connection, forget_connection, write_connection
 from qrtx_ray.config import Settings
-from qrtx_ray.errors import DeviceUnavailable, QrtxError
-from qrtx_ray.launch.environment import free_port, ray_environment
+from qrtx_ray.errors import DeviceUnavailable
+from qrtx_ray.launch.environment import authentication, free_port, ray_environment, variables
+from qrtx_ray.launch.occupancy import Occupancy
 
 __all__ = ["LocalRuntime"]
 
 READY_S = 90.0
+SERVE_END_S = 30.0
+SERVE_CONTROLLER = ("SERVE_CONTROLLER_ACTOR", "serve")  # name and namespace
 SLOTS = 64  # logical CPUs announced to Ray: the actors reserve none, and nothing else may queue behind a number
 
 
@@ -50,6 +53,7 @@ class LocalRuntime:
         self._dashboard = dashboard
         self._say = say
         self._started = False
+        self._occupancy = Occupancy(settings.paths.storage)
 
     def __enter__(self) -> Self:
         try:
@@ -68,16 +72,17 @@ class LocalRuntime:
         """Start everything and wait until it serves.
 
         Raises:
-            DeviceUnavailable: A part did not come up in time; the text names it.
+            DeviceUnavailable: A part did not come up in time (the text names it), or this storage has a runtime already.
         """
         paths = self.settings.paths
         paths.storage.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._occupancy.take()
         self.token = load_or_create_token(paths.token_file)
+        os.environ.update(authentication(paths.storage / "run"))  # Ray reads these when it is imported
         os.environ.update(ray_environment(self.settings, paths.storage / "run"))
-        self._start_ray()
-        port = self.settings.server.port or free_port()
-        host = self.settings.server.host
+        host, port = self.settings.server.host, self.settings.server.port or free_port()
         self.url = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}{self.settings.server.root}"  # noqa: S104
+        self._start_ray()
         self._started = True
         self._start_actors()
         self._start_serve(host, port)
@@ -88,22 +93,20 @@ class LocalRuntime:
         import ray
 
         self._say("starting Ray")
-        logging.getLogger("ray.serve").setLevel(logging.WARNING)
-        os.environ.setdefault("RAY_AUTH_MODE", "token" if self._dashboard else "disabled")
-        if os.environ["RAY_AUTH_MODE"] == "token":
-            os.environ.setdefault("RAY_AUTH_TOKEN_PATH", str(self.settings.paths.storage / "run" / "ray_token"))
-            load_or_create_token(Path(os.environ["RAY_AUTH_TOKEN_PATH"]))
-        context = ray.init(
-            address="local",
-            num_cpus=SLOTS,
-            include_dashboard=self._dashboard,
-            dashboard_host="127.0.0.1",
-            dashboard_port=self.settings.server.dashboard_port or None,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            _temp_dir=str(Path(tempfile.gettempdir()) / "ray"),
-            _system_config={"num_workers_soft_limit": 4},
-        )
+        # What runs on the cluster, a script of `ray job submit` for one, finds the runtime by these.
+        known = {"QRTX_URL": self.url, "QRTX_TOKEN_FILE": str(self.settings.paths.token_file)}
+        with variables(known):
+            context = ray.init(
+                address="local",
+                num_cpus=SLOTS,
+                include_dashboard=self._dashboard,
+                dashboard_host="127.0.0.1",
+                dashboard_port=self.settings.server.dashboard_port or None,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                _temp_dir=str(Path(tempfile.gettempdir()) / "ray"),
+                _system_config={"num_workers_soft_limit": 4},
+            )
         url = getattr(context, "dashboard_url", None)
         self.dashboard_url = f"http://{url}" if url and self._dashboard else None
 
@@ -119,6 +122,7 @@ class LocalRuntime:
         from qrtx_ray.serve_app import build
 
         self._say("starting the HTTP front")
+        logging.getLogger("ray.serve").setLevel(logging.WARNING)  # importing Serve has set it to INFO
         serve.start(http_options={"host": host, "port": port, "root_path": self.settings.server.root})
         serve.run(build(self.settings), name="qrtx", route_prefix="/", blocking=False)
 
@@ -134,7 +138,7 @@ class LocalRuntime:
         health: Any = None
         while time.monotonic() < deadline:
             try:
-                answer = httpx.get(f"{self.url}/v1/health", headers=headers, timeout=5.0)
+                answer = httpx.get(f"{self.url}/v1/health", headers=headers, timeout=5.0, trust_env=False)
                 health = answer.json().get("details") if answer.status_code == httpx.codes.OK else None
                 if health and health.get("ready"):
                     return
@@ -145,17 +149,33 @@ class LocalRuntime:
 
     def stop(self) -> None:
         """Finish what runs, then end every process that was started here."""
-        import ray
-
         if self._started:
+            self._started = False
             forget_connection(self.settings.paths.storage)
             self._say("shutting down")
-            from ray import serve
+            _end_serve()
+        import ray
 
-            try:
-                serve.shutdown()
-            except (RuntimeError, QrtxError):
-                logging.getLogger("qrtx").debug("Serve was gone already")
-            self._started = False
         if ray.is_initialized():
             ray.shutdown()
+        self._occupancy.leave()
+
+
+def _end_serve() -> None:
+    """End Serve without an error message about it.
+
+    `serve.shutdown` waits inside a call to the controller, which then kills itself; Ray reports that call as failed.
+    """
+    import ray
+    from ray import serve
+
+    deadline = time.monotonic() + SERVE_END_S
+    try:
+        name, namespace = SERVE_CONTROLLER
+        ray.get(ray.get_actor(name, namespace).graceful_shutdown.remote(wait=False), timeout=SERVE_END_S)
+        while time.monotonic() < deadline:
+            ray.get_actor(name, namespace)
+            time.sleep(0.05)
+    except (ValueError, ray.exceptions.RayError):
+        logging.getLogger("qrtx").debug("Serve is gone")
+    serve.shutdown()  # forgets the handles of this process

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from qrtx_ray.errors import ErrorInfo
 from qrtx_ray.model.ids import GroupId, JobId
-from qrtx_ray.model.job import CircuitProfile, PayloadFormat, Program
+from qrtx_ray.model.job import CircuitProfile, JobRecord, PayloadFormat, Program
 
 __all__ = [
     "AgentInfo",
@@ -77,6 +77,22 @@ class CompileTask:
     tenant: str = ""
     name: str = ""
     client: str = ""
+
+    @classmethod
+    def of(cls, record: JobRecord, attempt: int, payload: bytes) -> CompileTask:
+        """The task of compiling the job `record`, whose request came as `payload`."""
+        return cls(
+            job_id=record.id,
+            attempt=attempt,
+            program=record.program,
+            device=record.device,
+            payload=payload,
+            payload_format=record.payload_format,
+            seed=record.seed,
+            tenant=record.tenant,
+            name=record.name,
+            client=record.client,
+        )
 
 
 @dataclass(frozen=True, slots=True)
