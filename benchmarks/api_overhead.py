@@ -1,21 +1,19 @@
 """What the HTTP front costs per request: handlers alone, in process, over a gateway in memory.
 
-    python benchmarks/api_overhead.py
-
-No sockets, no HTTP parser: the ASGI application is called directly, so the figures are the front's own time.
+No sockets, no HTTP parser: the ASGI application is called directly, so the figures are the front's own time. The baseline is
+an empty handler in a bare FastAPI application, called the same way.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
-import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Response
 
+from benchmarks.report import Figure, Options, main, median
 from qrtx_ray.api.app import create_app
 from qrtx_ray.api.settings import ApiSettings, TokenEntry
 from qrtx_ray.api.tokens import AccessTokens, Principal, hash_token
@@ -76,8 +74,8 @@ async def call(app: FastAPI, method: str, path: str, token: str, body: bytes = b
     return b"".join(answered)
 
 
-async def measure(app: FastAPI, repeats: int, method: str, path: str, token: str, body: bytes = b"") -> float:
-    """Microseconds per request: the best of five medians of slices, so that a busy machine disturbs least."""
+async def microseconds(app: FastAPI, repeats: int, method: str, path: str, token: str, body: bytes = b"") -> float:
+    """Per request: the best of five medians of slices, so that a busy machine disturbs least."""
     medians = []
     for _ in range(5):
         times = []
@@ -85,33 +83,44 @@ async def measure(app: FastAPI, repeats: int, method: str, path: str, token: str
             started = time.perf_counter()
             await call(app, method, path, token, body)
             times.append(time.perf_counter() - started)
-        medians.append(statistics.median(times) * 1e6)
+        medians.append(median(times) * 1e6)
     return min(medians)
 
 
 async def run(repeats: int) -> dict[str, float]:
+    """Microseconds by name."""
     gateway = FakeGateway([DEVICE])
     settings = ApiSettings(tokens=(TokenEntry(hash_token(TOKEN), "t"),), jwt_secret=SECRET)
     app = create_app(gateway, settings, {DEVICE.name: DEVICE})
     job_id = json.loads(await call(app, "POST", "/v1/jobs", TOKEN, NATIVE))["id"]
     gateway.complete(job_id, b"{}")
     access = AccessTokens(SECRET, 3600).issue(Principal("t"), time.time())
+    status = f"/experimental/api/v1/jobs/{job_id}?exclude_params=true"
     return {
-        "POST /v1/jobs": await measure(app, repeats, "POST", "/v1/jobs", TOKEN, NATIVE),
-        "POST /api/v1/jobs": await measure(app, repeats, "POST", "/api/v1/jobs", access, RUNTIME),
-        "GET /v1/jobs/{id}": await measure(app, repeats, "GET", f"/v1/jobs/{job_id}", TOKEN),
-        "GET /api/v1/jobs/{id}": await measure(
-            app, repeats, "GET", f"/experimental/api/v1/jobs/{job_id}?exclude_params=true", access
-        ),
+        "native_submit_us": await microseconds(app, repeats, "POST", "/v1/jobs", TOKEN, NATIVE),
+        "runtime_submit_us": await microseconds(app, repeats, "POST", "/api/v1/jobs", access, RUNTIME),
+        "native_status_us": await microseconds(app, repeats, "GET", f"/v1/jobs/{job_id}", TOKEN),
+        "runtime_status_us": await microseconds(app, repeats, "GET", status, access),
+        "bare_fastapi_us": await microseconds(bare(), repeats, "GET", "/", TOKEN),
     }
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--repeats", type=int, default=300)
-    for name, microseconds in asyncio.run(run(parser.parse_args(arguments).repeats)).items():
-        print(f"{name:34s} {microseconds:8.1f} us")
+def bare() -> FastAPI:
+    """An application with one handler that does nothing."""
+    app = FastAPI()
+
+    @app.get("/")
+    async def nothing() -> Response:
+        return Response()
+
+    return app
+
+
+def measure(options: Options) -> Iterator[Figure]:
+    """One figure for each kind of request."""
+    for name, value in asyncio.run(run(options.pick(300, 100))).items():
+        yield Figure(name, value, "us")
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main(__doc__ or "", measure))

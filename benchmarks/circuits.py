@@ -31,12 +31,12 @@ def hardware_efficient(seed: int, qubits: int = 5, layers: int = 3) -> QuantumCi
     return circuit
 
 
-def deep(seed: int, edges: set[tuple[int, int]], qubits: int = 22, depth: int = 30) -> QuantumCircuit:
-    """`depth` layers of rotations and as many CX as fit, on `edges` between the first `qubits` qubits of a device."""
+def deep(seed: int, edges: set[tuple[int, int]], qubits: int = 22, layers: int = 30) -> QuantumCircuit:
+    """`layers` of rotations and as many CX as fit, on `edges` between the first `qubits` qubits of a device."""
     rng = np.random.default_rng(seed)
     inside = sorted(edge for edge in edges if max(edge) < qubits)
     circuit = QuantumCircuit(qubits, qubits)
-    for _ in range(depth // 2):
+    for _ in range(layers):
         for qubit in range(qubits):
             circuit.rz(rng.uniform(-np.pi, np.pi), qubit)
             circuit.sx(qubit)

@@ -86,8 +86,7 @@ async def _throughput(plan: dict[str, Any]) -> dict[str, Any]:
     async def work(connection: Connection, bodies: list[bytes]) -> None:
         created = [await connection.request("POST", "/v1/jobs", body) for body in bodies]
         accepted_s.append(time.perf_counter() - started)
-        for answer in created:
-            answers.append(await _result(connection, answer))
+        answers.extend([await _result(connection, answer) for answer in created])
 
     started, cpu = time.perf_counter(), time.process_time()
     shares = [plan["bodies"][index :: len(connections)] for index in range(len(connections))]

@@ -45,7 +45,9 @@ class Process:
 
 def descendants(root: int) -> list[Process]:
     """`root` and every process below it."""
-    everyone = {process.pid: process for entry in Path("/proc").iterdir() if (process := _read(entry, root)) is not None}
+    everyone = {
+        process.pid: process for entry in Path("/proc").iterdir() if (process := _read(entry, root)) is not None
+    }
     below: dict[int, bool] = {root: True}
 
     def belongs(pid: int) -> bool:

@@ -17,10 +17,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
+import qrtx_ray
+
 __all__ = ["Figure", "Options", "Shape", "main", "median", "percentile"]
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("qrtx-ray", "ray", "qiskit", "qiskit-aer", "qiskit-ibm-runtime", "numpy")
+PACKAGES = ("ray", "qiskit", "qiskit-aer", "qiskit-ibm-runtime", "numpy")
 
 Shape = Literal["higher", "lower"]
 
@@ -99,22 +101,35 @@ def main(
     extend(parser)
     parsed = parser.parse_args(arguments)
     before, started = os.getloadavg()[0], time.monotonic()
-    figures = list(measure(Options(parsed.quick, parsed.seed, parsed)))
-    facts = {
+    figures: list[Figure] = []
+    try:
+        figures.extend(measure(Options(parsed.quick, parsed.seed, parsed)))
+    finally:  # what was measured before a failure is worth seeing
+        facts = _facts(headline, parsed, before, time.monotonic() - started)
+        _show(facts, figures)
+        if parsed.json is not None:
+            parsed.json.write_text(json.dumps(facts | {"figures": _plain(figures)}, indent=1) + "\n", "utf-8")
+    return 0
+
+
+def _plain(figures: Iterable[Figure]) -> dict[str, dict[str, Any]]:
+    return {
+        figure.name: {"value": figure.value, "unit": figure.unit, "goal": figure.goal, "better": figure.better}
+        for figure in figures
+    }
+
+
+def _facts(headline: str, parsed: argparse.Namespace, load: float, seconds: float) -> dict[str, Any]:
+    return {
         "benchmark": headline,
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "seconds": round(time.monotonic() - started, 1),
+        "seconds": round(seconds, 1),
         "quick": parsed.quick,
         "seed": parsed.seed,
         "commit": _commit(),
-        "machine": _machine() | {"load_before": round(before, 2), "load_after": round(os.getloadavg()[0], 2)},
+        "machine": _machine() | {"load_before": round(load, 2), "load_after": round(os.getloadavg()[0], 2)},
         "versions": _versions(),
     }
-    _show(facts, figures)
-    if parsed.json is not None:
-        shown = {f.name: {"value": f.value, "unit": f.unit, "goal": f.goal, "better": f.better} for f in figures}
-        parsed.json.write_text(json.dumps(facts | {"figures": shown}, indent=1) + "\n", "utf-8")
-    return 0
 
 
 def _show(facts: dict[str, Any], figures: Sequence[Figure]) -> None:
@@ -166,4 +181,5 @@ def _cpu_name() -> str:
 
 
 def _versions() -> dict[str, str]:
-    return {"python": platform.python_version()} | {name: metadata.version(name) for name in PACKAGES}
+    own = {"python": platform.python_version(), "qrtx-ray": qrtx_ray.__version__}
+    return own | {name: metadata.version(name) for name in PACKAGES}

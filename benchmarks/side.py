@@ -35,7 +35,7 @@ class Side:
     def __init__(self, module: str, plan: Mapping[str, Any], environment: Mapping[str, str] | None = None) -> None:
         self._module = module
         self._process = subprocess.Popen(
-            [sys.executable, "-m", module],
+            [sys.executable, "-W", "ignore", "-m", module],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

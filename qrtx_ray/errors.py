@@ -11,6 +11,7 @@
         - QueueFull                  the bounded queue is full
         - DeviceUnavailable          the device is unknown to the cluster or offline
         - QueueTimeout               waited longer than the job allows
+        - QpuTimeExceeded            would be charged more QPU time than the job allows
       x ExecuteError               the run failed
         - ExecutionTimeout           ran longer than the job allows
         - ResourceExhausted          needs more memory than the device has
@@ -54,6 +55,7 @@ __all__ = [
     "PayloadTooLarge",
     "PermissionDenied",
     "PersistError",
+    "QpuTimeExceeded",
     "QrtxError",
     "QueueFull",
     "QueueTimeout",
@@ -165,6 +167,11 @@ class DeviceUnavailable(AllocationError):
 
 class QueueTimeout(AllocationError):
     code = "queue_timeout"
+
+
+class QpuTimeExceeded(AllocationError):
+    code = "max_qpu_time_exceeded"
+    http_status = 422
 
 
 class ExecuteError(QrtxError):

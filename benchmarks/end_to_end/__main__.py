@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 
 from benchmarks.end_to_end.accepting import accepting
@@ -34,8 +35,9 @@ def measure(options: Options) -> Iterator[Figure]:
         settings = load_settings(options.arguments.config, env={"HOME": folder}, overrides=overrides)
         with LocalRuntime(settings) as runtime:
             for name in chosen:
-                print(f"· {name}", file=sys.stderr, flush=True)
+                started = time.monotonic()
                 yield from PARTS[name](runtime, options)
+                print(f"· {name}: {time.monotonic() - started:.1f} s", file=sys.stderr, flush=True)
 
 
 def extend(parser: argparse.ArgumentParser) -> None:

@@ -15,8 +15,12 @@ __all__ = ["official"]
 
 def official(runtime: LocalRuntime, options: Options) -> Iterator[Figure]:
     """An idle system: 2-qubit Bell pairs of 100 shots one after the other, `backend(name)` and `backends()`."""
-    environment = os.environ | Connection(runtime.url, runtime.token).runtime_environment() | {"HOME": str(runtime.settings.paths.storage)}
-    plan = {"trips": options.pick(40, 15), "repeats": options.pick(5, 3), "seed": options.seed}
+    environment = (
+        os.environ
+        | Connection(runtime.url, runtime.token).runtime_environment()
+        | {"HOME": str(runtime.settings.paths.storage)}
+    )
+    plan = {"trips": options.pick(40, 15), "repeats": options.pick(3, 1), "seed": options.seed}
     with Side("benchmarks.end_to_end.official_client", plan, environment) as side:
         seen = side.run()
     yield Figure("client_round_trip_ms", 1e3 * median(seen["round_trip_s"]), "ms", 80)

@@ -42,7 +42,7 @@ def ideal_throughput(runtime: LocalRuntime, options: Options) -> Iterator[Figure
 def noisy_throughput(runtime: LocalRuntime, options: Options) -> Iterator[Figure]:
     """Noisy five-qubit jobs over 8 connections, against the same circuits in the client's local mode."""
     count = options.pick(300, 80)
-    with Side("benchmarks.end_to_end.local_mode", {"seed": options.seed, "jobs": options.pick(40, 12)}) as side:
+    with Side("benchmarks.end_to_end.local_mode", {"seed": options.seed, "jobs": options.pick(40, 8)}) as side:
         local = side.run()
     answer, _ = _by_http(runtime, NOISY, options.seed, count)
     rate, own = count / answer["seconds"], local["jobs"] / local["seconds"]
@@ -63,12 +63,19 @@ def _raw_aer(seed: int, count: int) -> float:
             side.ready()
         for side in sides:
             side.go()
-        return count / max(side.result()["seconds"] for side in sides)
+        slowest: float = max(side.result()["seconds"] for side in sides)
+    return count / slowest
 
 
 def _by_http(runtime: LocalRuntime, device: str, seed: int, count: int) -> tuple[dict[str, Any], dict[str, float]]:
     """The load generator's answer, and CPU seconds by role."""
-    plan = {"mode": "throughput", "url": runtime.url, "token": runtime.token, "shots": SHOTS, "connections": CONNECTIONS}
+    plan = {
+        "mode": "throughput",
+        "url": runtime.url,
+        "token": runtime.token,
+        "shots": SHOTS,
+        "connections": CONNECTIONS,
+    }
     with tempfile.TemporaryDirectory() as folder:
         warm = plan | {"bodies": bodies_file(folder, "warm", device, seed + count, WARM_UP)}
         with Side("benchmarks.http_load", warm) as side:

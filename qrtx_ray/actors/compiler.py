@@ -13,11 +13,14 @@ import secrets
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from ray.exceptions import RayTaskError
+
+from qrtx_ray.actors.answers import error_of, profile_of
 from qrtx_ray.actors.link import SchedulerLink
 from qrtx_ray.actors.settings import compiler_sandbox
 from qrtx_ray.config import Settings
-from qrtx_ray.errors import CompileError, ErrorInfo, ExecutionTimeout, PersistError, QrtxError
-from qrtx_ray.model import CircuitProfile, CompileReport, CompileTask
+from qrtx_ray.errors import CompileError, ErrorInfo, ExecutionTimeout, QrtxError
+from qrtx_ray.model import CompileReport, CompileTask
 from qrtx_ray.sandbox.process import Sandbox
 from qrtx_ray.store.circuit_fs import CircuitFS
 
@@ -62,7 +65,7 @@ class CompilerActor:
 
     async def _start(self) -> None:
         await self._sandbox.start()
-        await self._join(self._generation)
+        await self._join(0)
         await asyncio.Event().wait()
 
     async def _join(self, seen: int) -> None:
@@ -86,7 +89,12 @@ class CompilerActor:
         reports: list[CompileReport] = []
         while True:
             seen = self._generation
-            lease = await self._link.call("lease_compile", self._name, self._incarnation, BATCH, reports)
+            try:
+                lease = await self._link.call("lease_compile", self._name, self._incarnation, BATCH, reports)
+            except RayTaskError:
+                # The scheduler could not take them, for now: its journal may be in trouble. The reports stay.
+                await asyncio.sleep(RESTART_PAUSE_S)
+                continue
             if not lease.known:
                 await self._join(seen)
                 continue
@@ -122,7 +130,12 @@ class CompilerActor:
             ]
         }
         reply = await sandbox.call(message, deadline_s=self._settings.compiler.timeout)
-        return {answer["job_id"]: answer for answer in reply["reports"]}
+        answers = reply.get("reports")
+        return {
+            answer["job_id"]: answer
+            for answer in (answers if isinstance(answers, list) else ())
+            if isinstance(answer, dict) and isinstance(answer.get("job_id"), str)
+        }
 
     def _keep(self, tasks: list[CompileTask], answers: dict[str, dict[str, Any]]) -> list[CompileReport]:
         """Write the artefacts, then report: whoever sees a compiled job finds its files."""
@@ -132,15 +145,19 @@ class CompilerActor:
         if answer is None:
             error = CompileError("the compiler gave no answer for this job").info()
             return CompileReport(task.job_id, task.attempt, error=error)
-        if answer.get("artefacts"):
+        artefacts = answer.get("artefacts")
+        if isinstance(artefacts, dict):
+            texts = {name: text for name, text in artefacts.items() if isinstance(text, str)}
             try:
-                self._files.write_artefacts(task.job_id, answer["artefacts"])
-            except PersistError as error:
-                return CompileReport(task.job_id, task.attempt, error=error.info())
-        if answer.get("error"):
-            return CompileReport(task.job_id, task.attempt, error=ErrorInfo.from_dict(answer["error"]))
-        profile = CircuitProfile(**answer["profile"])
-        return CompileReport(task.job_id, task.attempt, profile, answer["executable"])
+                self._files.write_artefacts(task.job_id, texts)
+            except QrtxError as refused:
+                return CompileReport(task.job_id, task.attempt, error=refused.info())
+        failure = error_of(answer.get("error"))
+        profile, executable = profile_of(answer.get("profile")), answer.get("executable")
+        if failure is None and profile is not None and isinstance(executable, bytes):
+            return CompileReport(task.job_id, task.attempt, profile, executable)
+        failure = failure or CompileError("the compiler gave an answer that cannot be read").info()
+        return CompileReport(task.job_id, task.attempt, error=failure)
 
     def _blame(self, error: QrtxError) -> ErrorInfo:
         if isinstance(error, ExecutionTimeout):

@@ -11,7 +11,9 @@ import asyncio
 import logging
 import os
 import secrets
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from ray.exceptions import RayError
@@ -21,6 +23,7 @@ from qrtx_ray.actors.link import SchedulerLink
 from qrtx_ray.actors.names import STATE_MANAGER, find_actor
 from qrtx_ray.actors.settings import engine_sandbox
 from qrtx_ray.config import Settings
+from qrtx_ray.errors import ErrorInfo, InternalError, QrtxError
 from qrtx_ray.model import AgentInfo, Group, Heartbeat, RunReport
 from qrtx_ray.store.circuit_fs import CircuitFS
 
@@ -29,6 +32,14 @@ __all__ = ["DeviceActor"]
 log = logging.getLogger("qrtx.device")
 
 RESTART_PAUSE_S = 0.2
+
+
+@dataclass(slots=True)
+class _Delivery:
+    """Reports on their way to the scheduler."""
+
+    reports: list[RunReport]
+    acknowledged: bool = False
 
 
 class DeviceActor:
@@ -68,6 +79,7 @@ class DeviceActor:
         self._accepting.set()
         self._joined = asyncio.Event()
         self._joining = asyncio.Lock()
+        self._generation = 0
         self._state: Any = None
         self._background: set[asyncio.Task[Any]] = set()
         for part in (self._fetch, self._execute, self._report, self._beat):
@@ -80,7 +92,10 @@ class DeviceActor:
         held = self._held
         if held is not None and any((m.job_id, m.attempt) == (job_id, attempt) for m in held.members):
             kept = tuple(member for member in held.members if member.job_id != job_id)
-            self._held = Group(held.id, held.device, kept)
+            self._held = Group(held.id, held.device, kept) if kept else None
+            if not kept:
+                self._held_any.clear()
+                self._held_none.set()
             self._hand_in([GroupRun.stopped(job_id, attempt)])
             return True
         return self._run is not None and self._run.stop(job_id, attempt)
@@ -116,19 +131,18 @@ class DeviceActor:
 
     async def _fetch(self) -> None:
         await self._sandbox.start()
-        await self._join()
+        await self._join(0)
+        capacity = self._settings.group_jobs
         while True:
             await self._held_none.wait()
             await self._accepting.wait()
-            reports = self._take_reports()
-            capacity = self._settings.group_jobs
-            lease = await self._link.call("lease", self._name, self._incarnation, capacity, reports)
+            seen = self._generation
+            async with self._delivering() as delivery:
+                lease = await self._link.call("lease", self._name, self._incarnation, capacity, delivery.reports)
+                delivery.acknowledged = lease.known
             if not lease.known:
-                self._hand_in(reports)
-                await self._join()
-                continue
-            self._acknowledged(reports)
-            if lease.group is not None:
+                await self._join(seen)
+            elif lease.group is not None:
                 self._held = lease.group
                 self._held_none.clear()
                 self._held_any.set()
@@ -138,8 +152,7 @@ class DeviceActor:
             await self._held_any.wait()
             self._held_any.clear()
             group, self._held = self._held, None
-            if group is None or not group.members:
-                self._held_none.set()
+            if group is None:
                 continue
             self._run = GroupRun(group, self._sandbox, self._files)
             self._held_none.set()  # the next group is fetched while this one runs
@@ -147,41 +160,51 @@ class DeviceActor:
             await self._occupy(group)
             self._spawn(self._quietly(self._link.call_once("started", self._name, self._incarnation, attempts)))
             try:
-                reports = await self._run.execute()
-                self._unacknowledged.update(dict.fromkeys(attempts))
-            finally:
-                self._run = None
-                self._spawn(self._vacate(group))
-            self._hand_in(reports)
+                await self._run.execute()
+                self._spawn(self._keep(self._run))  # the child goes on with the next group meanwhile
+            except Exception as error:
+                log.exception("%s: a group could not be run", self._name)
+                self._hand_in([RunReport(*attempt, error=_our_fault(error)) for attempt in attempts])
+            self._unacknowledged.update(dict.fromkeys(attempts))
+            self._run = None
+            self._spawn(self._vacate(group))
+
+    async def _keep(self, run: GroupRun) -> None:
+        try:
+            self._hand_in(await run.keep())
+        except Exception as error:
+            log.exception("%s: results could not be kept", self._name)
+            self._hand_in([RunReport(*attempt, error=_our_fault(error)) for attempt in run.members()])
 
     async def _report(self) -> None:
         while True:
             await self._reports_any.wait()
-            reports = self._take_reports()
-            if not reports:
-                continue
-            if await self._link.call("report", self._name, self._incarnation, reports):
-                self._acknowledged(reports)
-            else:
-                self._hand_in(reports)
-                await self._join()
+            seen = self._generation
+            async with self._delivering() as delivery:
+                known = await self._link.call("report", self._name, self._incarnation, delivery.reports)
+                delivery.acknowledged = known
+            if not known:
+                await self._join(seen)
 
     async def _beat(self) -> None:
         await self._joined.wait()
         while True:
-            run = self._run
+            run, seen = self._run, self._generation
             beat = Heartbeat(self._name, self._incarnation, self._here(), tuple(run.progress()) if run else ())
             if not await self._link.call("heartbeat", beat):
-                await self._join()
+                await self._join(seen)
             await asyncio.sleep(self._settings.resources.check_interval)
 
     # ------------------------------------------------------------------------------------------------ inside
 
-    async def _join(self) -> None:
+    async def _join(self, seen: int) -> None:
+        """Join, unless somebody has since `seen` was read: a second join would drop work just leased."""
         async with self._joining:
-            info = AgentInfo(self._name, self._incarnation, self._devices, self._here())
-            await self._link.call("join_agent", info)
-            self._joined.set()
+            if seen == self._generation:
+                info = AgentInfo(self._name, self._incarnation, self._devices, self._here())
+                await self._link.call("join_agent", info)
+                self._generation += 1
+                self._joined.set()
 
     def _here(self) -> tuple[Attempt, ...]:
         """Every attempt this agent answers for: running, held ready, or ended and not yet acknowledged."""
@@ -196,14 +219,20 @@ class DeviceActor:
         if reports:
             self._reports_any.set()
 
-    def _take_reports(self) -> list[RunReport]:
-        reports, self._reports = self._reports, []
+    @asynccontextmanager
+    async def _delivering(self) -> AsyncIterator[_Delivery]:
+        """Take the reports that wait; those not acknowledged by the end of the block wait again."""
+        delivery = _Delivery(self._reports)
+        self._reports = []
         self._reports_any.clear()
-        return reports
-
-    def _acknowledged(self, reports: list[RunReport]) -> None:
-        for report in reports:
-            self._unacknowledged.pop((report.job_id, report.attempt), None)
+        try:
+            yield delivery
+        finally:
+            if delivery.acknowledged:
+                for report in delivery.reports:
+                    self._unacknowledged.pop((report.job_id, report.attempt), None)
+            else:
+                self._hand_in(delivery.reports)
 
     async def _occupy(self, group: Group) -> None:
         """Take the level-1 lease of the group's live qubits."""
@@ -242,3 +271,7 @@ class DeviceActor:
             except Exception:
                 log.exception("%s: %s failed; it starts again", self._name, part.__name__)
                 await asyncio.sleep(RESTART_PAUSE_S)
+
+
+def _our_fault(error: Exception) -> ErrorInfo:
+    return error.info() if isinstance(error, QrtxError) else InternalError("the agent could not run the job").info()

@@ -9,38 +9,40 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Iterable
+from itertools import islice
 
 from qrtx_ray.actors.wire import Changes
-from qrtx_ray.model import JobRecord
+from qrtx_ray.model import JobId, JobRecord
 
 __all__ = ["Feed"]
 
+ANSWER_ENTRIES = 2_000
+
 
 class Feed:
-    """A bounded log of committed records, with a cursor that grows by one per record.
+    """A bounded log of committed records and deletions, with a cursor that grows by one per entry.
 
     Args:
         epoch: The scheduler's epoch; a follower of another epoch starts anew.
-        capacity: Records kept; a follower further behind than that is told to forget and re-read.
+        capacity: Entries kept; a follower further behind than that is told to forget and re-read.
     """
 
     def __init__(self, epoch: int, capacity: int = 20_000) -> None:
         self._epoch = epoch
-        self._log: deque[JobRecord] = deque(maxlen=capacity)
+        self._log: deque[JobRecord | JobId] = deque(maxlen=capacity)
         self._cursor = 0
         self._news = asyncio.Event()
 
-    def publish(self, records: Iterable[JobRecord]) -> None:
-        before = self._cursor
-        for record in records:
-            self._log.append(record)
-            self._cursor += 1
-        if self._cursor != before:
+    def publish(self, records: Iterable[JobRecord], deletions: Iterable[JobId] = ()) -> None:
+        entries: list[JobRecord | JobId] = [*records, *deletions]
+        self._log.extend(entries)
+        self._cursor += len(entries)
+        if entries:
             self._news.set()
             self._news = asyncio.Event()
 
     async def since(self, epoch: int, cursor: int, timeout_s: float) -> Changes:
-        """Everything after `cursor`, waiting up to `timeout_s` for the first."""
+        """What came after `cursor`, as far as it fits one answer, waiting up to `timeout_s` for the first."""
         if epoch != self._epoch or cursor > self._cursor or cursor < self._cursor - len(self._log):
             return Changes(self._epoch, self._cursor, reset=True)
         if cursor == self._cursor:
@@ -53,5 +55,8 @@ class Feed:
         missed = self._cursor - cursor
         if missed > len(self._log):
             return Changes(self._epoch, self._cursor, reset=True)
-        records = tuple(self._log[i] for i in range(len(self._log) - missed, len(self._log)))
-        return Changes(self._epoch, self._cursor, records)
+        start = len(self._log) - missed
+        entries = list(islice(self._log, start, start + ANSWER_ENTRIES))
+        records = tuple(entry for entry in entries if isinstance(entry, JobRecord))
+        deletions = tuple(entry for entry in entries if isinstance(entry, str))
+        return Changes(self._epoch, cursor + len(entries), records, deletions)

@@ -11,9 +11,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from qrtx_ray.errors import ErrorInfo, ExecuteError, PersistError, QrtxError
+from qrtx_ray.actors.answers import run_end_of
+from qrtx_ray.errors import ErrorInfo, ExecuteError, QrtxError
 from qrtx_ray.model import Group, Member, RunReport
 from qrtx_ray.multiplex.compose import Demultiplexer, compose
 from qrtx_ray.sandbox.process import Sandbox
@@ -22,6 +24,8 @@ from qrtx_ray.store.circuit_fs import CircuitFS
 __all__ = ["GroupRun"]
 
 log = logging.getLogger("qrtx.device")
+
+_WRITERS = ThreadPoolExecutor(4, thread_name_prefix="results")
 
 Attempt = tuple[str, int]
 STOPPED = ErrorInfo("stopped", "the attempt was stopped on request", "ExecuteError")
@@ -43,7 +47,8 @@ class GroupRun:
         self._members = Demultiplexer(group.members)
         self._fractions: dict[str, float] = {}
         self._stopped: list[RunReport] = []
-        self._killed = False
+        self._call: asyncio.Task[dict[str, Any]] | None = None
+        self._interrupted = False
 
     def members(self) -> list[Attempt]:
         """All attempts of the group."""
@@ -60,9 +65,10 @@ class GroupRun:
         if not self._members.drop(job_id, attempt):
             return False
         self._stopped.append(self.stopped(job_id, attempt))
-        if running:
-            self._killed = True
-            self._sandbox.kill()
+        if running and self._call is not None:
+            # Not `kill`: the call may still wait for a child, and must then not begin.
+            self._interrupted = True
+            self._call.cancel()
         return True
 
     @staticmethod
@@ -70,35 +76,47 @@ class GroupRun:
         """The report of an attempt that was stopped on request."""
         return RunReport(job_id, attempt, error=STOPPED)
 
-    async def execute(self) -> list[RunReport]:
-        """Run all members. Every member gets exactly one report; results are durable when this returns."""
+    async def execute(self) -> None:
+        """Run all members. When this returns the child is free, and `keep` has something to keep for everybody."""
         apart = False
         while waiting := self._members.waiting:
             batch = waiting[:1] if apart else waiting
-            self._killed = False
+            self._interrupted = False
             error = await self._run_batch(batch)
-            if error is None or self._killed:
-                continue  # when we killed the child ourselves, the others simply run again
+            if error is None or self._interrupted:
+                continue  # when a member was stopped, the others simply run again
             if len(batch) == 1:
                 self._members.settle(batch[0].job_id, {"error": error.info().to_dict()})
             apart = True
-        return [*await asyncio.to_thread(self._write_results), *self._stopped]
+
+    async def keep(self) -> list[RunReport]:
+        """Make the results durable. Every member gets exactly one report."""
+        loop, outcomes = asyncio.get_running_loop(), self._members.outcomes
+        ended = [member for member in self._group.members if member.job_id in outcomes]
+        # Side by side, because the file system settles several flushes at once for little more than the price of one.
+        written = (loop.run_in_executor(_WRITERS, self._write, member, outcomes[member.job_id]) for member in ended)
+        return [*await asyncio.gather(*written), *self._stopped]
 
     async def _run_batch(self, batch: list[Member]) -> QrtxError | None:
         """Run `batch` in one call of the child; an error returned is the child's, not a member's."""
         self._members.begin(batch)
         deadline_s = max(member.timeout_s for member in batch)
+        message = compose(self._group.device, batch)
+        call = self._sandbox.call(message, deadline_s=deadline_s, on_event=self._heard)
+        self._call = asyncio.get_running_loop().create_task(call)
         try:
-            reply = await self._sandbox.call(
-                compose(self._group.device, batch), deadline_s=deadline_s, on_event=self._heard
-            )
-            for outcome in reply.get("outcomes", ()):
-                if self._members.at_work(outcome.get("job_id")):
-                    self._members.accept(outcome)
+            self._members.accept_all((await self._call).get("outcomes"))
         except QrtxError as error:
             return error
+        except asyncio.CancelledError:
+            if not self._interrupted:
+                raise
+            return None
         finally:
+            self._call = None
             self._members.end()
+        if self._interrupted:
+            return None
         for member in batch:
             if self._members.drop(member.job_id, member.attempt):
                 silent = ExecuteError("the engine gave no outcome for this job").info()
@@ -107,23 +125,19 @@ class GroupRun:
 
     def _heard(self, event: dict[str, Any]) -> None:
         outcome, fraction = event.get("outcome"), event.get("progress")
+        job_id = str(event.get("job_id"))
         if isinstance(outcome, dict):
-            self._members.accept(outcome | {"job_id": event.get("job_id")})
-        elif isinstance(fraction, float) and self._members.at_work(str(event.get("job_id"))):
-            self._fractions[str(event["job_id"])] = min(1.0, max(0.0, fraction))
-
-    def _write_results(self) -> list[RunReport]:
-        outcomes = self._members.outcomes
-        return [
-            self._write(member, outcomes[member.job_id]) for member in self._group.members if member.job_id in outcomes
-        ]
+            self._members.accept(outcome | {"job_id": job_id})
+        elif isinstance(fraction, float) and self._members.at_work(job_id):
+            self._fractions[job_id] = min(1.0, max(0.0, fraction))
 
     def _write(self, member: Member, outcome: Mapping[str, Any]) -> RunReport:
-        if outcome.get("error"):
-            return RunReport(member.job_id, member.attempt, error=ErrorInfo.from_dict(outcome["error"]))
+        end = run_end_of(outcome)
+        if isinstance(end, ErrorInfo):
+            return RunReport(member.job_id, member.attempt, error=end)
         try:
-            stored = self._files.write_results(member.job_id, bytes(outcome["results"]), member.attempt)
-        except PersistError as refused:
+            stored = self._files.write_results(member.job_id, end.results, member.attempt)
+        except QrtxError as refused:
             log.warning("results of %s could not be written: %s", member.job_id, refused.message)
             return RunReport(member.job_id, member.attempt, error=refused.info())
         return RunReport(
@@ -131,6 +145,6 @@ class GroupRun:
             member.attempt,
             sha256=stored.sha256,
             size_bytes=stored.size_bytes,
-            qpu_s=float(outcome.get("qpu_s", 0.0)),
-            wall_s=float(outcome.get("wall_s", 0.0)),
+            qpu_s=end.qpu_s,
+            wall_s=end.wall_s,
         )

@@ -1,7 +1,8 @@
 """Level 1 of quantum state: which qubits are alive, on which device, for whom.
 
-A lease is held by one incarnation of one agent, so that what a dead process held is recognised and reclaimed as soon as
-its successor speaks.
+An agent runs one group at a time, so it holds one lease at most: asking for the next ends the last, even where the word that
+gave it back was lost. A lease belongs to one incarnation of the agent; what a dead process held, or still asks for, is
+recognised as soon as its successor speaks or the scheduler gives it up.
 """
 
 from __future__ import annotations
@@ -40,40 +41,47 @@ class LiveQubits:
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
-        self._leases: dict[tuple[str, GroupId], QubitLease] = {}
-        self._alive = 0
+        self._leases: dict[str, QubitLease] = {}
+        self._incarnations: dict[str, str] = {}
 
     @property
     def alive(self) -> int:
         """Qubits leased now."""
-        return self._alive
+        return sum(lease.total for lease in self._leases.values())
+
+    def greet(self, agent: str, incarnation: str) -> bool:
+        """The agent asks for a lease: what it held before is over. Returns whether that set qubits free."""
+        self._incarnations[agent] = incarnation
+        return self._leases.pop(agent, None) is not None
+
+    def expects(self, agent: str, incarnation: str) -> bool:
+        """Whether this incarnation is the one that spoke last, and was not given up."""
+        return self._incarnations.get(agent) == incarnation
 
     def fits(self, total: int) -> bool:
         """Whether `total` more qubits may come alive."""
-        return not self._leases or self._alive + total <= self._capacity
+        return not self._leases or self.alive + total <= self._capacity
 
     def occupy(self, lease: QubitLease) -> None:
-        """Enter a lease; one that the same agent held under the same group id is replaced."""
-        self.vacate(lease.agent, lease.incarnation, lease.group)
-        self._leases[lease.agent, lease.group] = lease
-        self._alive += lease.total
+        """Enter a lease."""
+        self._leases[lease.agent] = lease
 
     def vacate(self, agent: str, incarnation: str, group: GroupId) -> bool:
-        """Give a lease back. A late call of an earlier incarnation changes nothing and returns False."""
-        lease = self._leases.get((agent, group))
-        if lease is None or lease.incarnation != incarnation:
+        """Give a lease back. A late call, or one of an earlier incarnation, changes nothing and returns False."""
+        lease = self._leases.get(agent)
+        if lease is None or (lease.incarnation, lease.group) != (incarnation, group):
             return False
-        del self._leases[agent, group]
-        self._alive -= lease.total
+        del self._leases[agent]
         return True
 
-    def reclaim(self, agent: str, incarnation: str) -> list[QubitLease]:
-        """Drop what earlier incarnations of `agent` still hold; returns those leases."""
-        stale = [lease for lease in self._leases.values() if lease.agent == agent and lease.incarnation != incarnation]
-        for lease in stale:
-            self.vacate(lease.agent, lease.incarnation, lease.group)
-        return stale
+    def give_up(self, agent: str, incarnation: str) -> bool:
+        """The incarnation is gone, with what it held and what it still waits for. Returns whether it was the present one."""
+        if not self.expects(agent, incarnation):
+            return False
+        del self._incarnations[agent]
+        self._leases.pop(agent, None)
+        return True
 
     def leases(self, device: str | None = None) -> list[QubitLease]:
-        """All leases, or those of one device, oldest first."""
+        """All leases, or those of one device."""
         return [lease for lease in self._leases.values() if device is None or lease.device == device]

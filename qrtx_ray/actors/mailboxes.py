@@ -1,8 +1,8 @@
 """Where leases wait: one mailbox for each worker (device agent or compiler) that pulls work from the scheduler.
 
-The core decides at any moment that a worker gets something; the worker's call that fetches it may be parked, not yet
-made, or its answer may have been lost on the way. A mailbox keeps what was decided until the worker has shown, by a
-later call, that it holds it.
+The core decides at any moment that a worker gets something; the worker's call that fetches it may be parked or not yet
+made. A mailbox keeps what was decided until it is fetched. What is lost on the way to the worker is missing from its next
+heartbeats, and is leased anew.
 """
 
 from __future__ import annotations

@@ -14,6 +14,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from qrtx_ray.actors.faults import reached
+
 __all__ = ["Outbox"]
 
 CommandT = TypeVar("CommandT")
@@ -30,9 +32,9 @@ class Outbox(Generic[CommandT]):
     """Performs commands in the order of their events, each after its commit.
 
     Args:
-        perform: Called on the event loop with the commands of one event; must not raise.
-        on_failure: Called once when a commit failed: memory is then ahead of the disk, and only a restart from the disk
-            mends that.
+        perform: Called on the event loop with the commands of one event.
+        on_failure: Called once when a commit or what rests on it failed: memory and disk then disagree, and only a
+            restart from the disk mends that.
     """
 
     def __init__(
@@ -52,15 +54,13 @@ class Outbox(Generic[CommandT]):
         """
         performed: asyncio.Future[None] = self._loop.create_future()
         if self._failed is not None:
-            performed.set_exception(self._failed)
-            return performed
-        if durable is None and not self._entries:
-            self._perform(commands)
-            performed.set_result(None)
+            _refuse(performed, self._failed)
             return performed
         self._entries.append(_Entry(durable, commands, performed))
         if durable is not None:
             durable.add_done_callback(lambda _: self._loop.call_soon_threadsafe(self._drain))
+        elif len(self._entries) == 1:
+            self._drain()
         return performed
 
     def _drain(self) -> None:
@@ -74,15 +74,25 @@ class Outbox(Generic[CommandT]):
                     self._fail(error)
                     return
             self._entries.popleft()
-            self._perform(entry.commands)
+            try:
+                if entry.durable is not None:
+                    reached("scheduler.after_commit")
+                self._perform(entry.commands)
+            except Exception as error:  # noqa: BLE001 - half performed is as bad as half written
+                _refuse(entry.performed, error)
+                self._fail(error)
+                return
             if not entry.performed.done():
                 entry.performed.set_result(None)
 
     def _fail(self, error: BaseException) -> None:
         self._failed = error
         while self._entries:
-            entry = self._entries.popleft()
-            if not entry.performed.done():
-                entry.performed.set_exception(error)
-                entry.performed.exception()  # nobody may be waiting; that is no second error
+            _refuse(self._entries.popleft().performed, error)
         self._on_failure(error)
+
+
+def _refuse(performed: asyncio.Future[None], error: BaseException) -> None:
+    if not performed.done():
+        performed.set_exception(error)
+        performed.exception()  # nobody may be waiting; that is no second error

@@ -22,17 +22,19 @@ from dataclasses import replace
 from typing import Any
 
 from qrtx_ray.actors.committed import CommittedRecords
+from qrtx_ray.actors.errands import Errands
+from qrtx_ray.actors.faults import reached
 from qrtx_ray.actors.feed import Feed
+from qrtx_ray.actors.journal import Journal, Payloads
 from qrtx_ray.actors.mailboxes import Mailboxes
 from qrtx_ray.actors.metadata_recorder import MetadataRecorder
-from qrtx_ray.actors.names import STATE_MANAGER, find_actor
 from qrtx_ray.actors.outbox import Outbox
 from qrtx_ray.actors.payload_cache import PayloadCache
 from qrtx_ray.actors.settings import core_settings, queue_timeout_s, served_devices
 from qrtx_ray.actors.wire import Changes, CompileLease, DeviceState, SchedulerStatus, WorkLease
 from qrtx_ray.clock import SystemClock
 from qrtx_ray.config import Settings
-from qrtx_ray.errors import ErrorInfo, NotFound, PersistError, QrtxError
+from qrtx_ray.errors import ErrorInfo, InternalError, InvalidState, NotFound, PersistError, QrtxError
 from qrtx_ray.model import (
     AgentInfo,
     CompileReport,
@@ -44,17 +46,15 @@ from qrtx_ray.model import (
     JobQuery,
     JobRecord,
     JobRequest,
-    Member,
     RunReport,
+    TaskState,
     new_id,
 )
 from qrtx_ray.multiplex.isolation import isolation_policy
 from qrtx_ray.scheduler import commands as do
 from qrtx_ray.scheduler import events as on
 from qrtx_ray.scheduler.core import Core
-from qrtx_ray.store.group_commit import GroupCommitter
-from qrtx_ray.store.open import open_store
-from qrtx_ray.store.protocol import PAYLOAD_EXECUTABLE, PAYLOAD_REQUEST, Transaction
+from qrtx_ray.store.protocol import PAYLOAD_EXECUTABLE, PAYLOAD_REQUEST
 
 __all__ = ["SchedulerActor"]
 
@@ -62,10 +62,9 @@ log = logging.getLogger("qrtx.scheduler")
 
 LEASE_WAIT_S = 15.0
 FOLLOW_WAIT_S = 20.0
-STORE_RETRY_S = 0.5
 TICK_S = 0.25
 TICK_MIN_S = 0.01
-Payloads = Sequence[tuple[str, str, bytes]]
+LAST_WORDS_S = 0.2  # for the answers to those whose request was refused
 
 
 class SchedulerActor:
@@ -98,14 +97,14 @@ class SchedulerActor:
         Args:
             requests: Requests of any tenants.
             again: Whether the same call may have been carried out before; keys that a replica drew itself
-                (they begin with ``~``) are looked up in the store only then.
+                (they begin with `wire.OWN_KEY`) are looked up in the store only then.
 
         Returns:
             For each request its record (an earlier job's, when the idempotency key was used before with the same body)
             or why it was refused.
         """
         await self._ready.wait()
-        earlier = await self._earlier(requests, again)
+        earlier = await self._journal.earlier(requests, again=again)
         wall = self._now()
         jobs = tuple(
             on.NewJob(
@@ -131,28 +130,43 @@ class SchedulerActor:
         out: list[JobRecord | ErrorInfo] = []
         for job in jobs:
             answer = answers.get(job.id)
-            if isinstance(answer, ErrorInfo):
-                out.append(answer)
-            elif answer is not None:
-                out.append(await self._find(answer))
+            if isinstance(answer, str):
+                [earlier_job] = await self.get([answer])
+                out.append(earlier_job or NotFound(f"job {answer} was deleted meanwhile").info())
             else:
-                out.append(accepted[job.id])
+                out.append(answer or accepted[job.id])
+        reached("scheduler.before_reply")
         return out
 
-    async def cancel(self, job_id: str, tenant: str, by: str) -> JobRecord:
-        """Cancel a job. Raises NotFound or InvalidState (already finished)."""
-        return await self._request(on.CancelRequested(job_id, tenant, by), job_id, tenant)
+    async def cancel(self, job_id: str, tenant: str, by: str, again: bool = False) -> JobRecord:
+        """Cancel a job. Raises NotFound or InvalidState (already finished).
+
+        Args:
+            again: Whether the same call may have been carried out before: then the job may be cancelled already.
+        """
+        try:
+            return await self._request(on.CancelRequested(job_id, tenant, by), job_id)
+        except InvalidState:
+            [record] = await self.get([job_id])
+            if again and record is not None and record.state is TaskState.CANCELLED and record.cancelled_by == by:
+                return record
+            raise
 
     async def set_tags(self, job_id: str, tenant: str, tags: tuple[str, ...]) -> JobRecord:
         """Replace a job's tags. Raises NotFound."""
-        return await self._request(on.TagsChanged(job_id, tenant, tags), job_id, tenant)
+        return await self._request(on.TagsChanged(job_id, tenant, tags), job_id)
 
-    async def delete(self, job_id: str, tenant: str) -> None:
-        """Forget a finished job: record, history and payloads. Raises NotFound or InvalidState (still at work)."""
-        await self._request(on.DeletionRequested(job_id, tenant), job_id, tenant)
-        state_manager = find_actor(STATE_MANAGER)
-        if state_manager is not None:
-            await state_manager.forget.remote([job_id])
+    async def delete(self, job_id: str, tenant: str, again: bool = False) -> None:
+        """Forget a finished job: record, history, payloads, files. Raises NotFound or InvalidState (still at work).
+
+        Args:
+            again: Whether the same call may have been carried out before: then the job may be gone already.
+        """
+        try:
+            await self._request(on.DeletionRequested(job_id, tenant), job_id)
+        except NotFound:
+            if not again:
+                raise
 
     async def get(self, job_ids: Sequence[str]) -> list[JobRecord | None]:
         """Committed records of `job_ids`, None where there is none."""
@@ -160,33 +174,34 @@ class SchedulerActor:
         found = {job_id: record for job_id in job_ids if (record := self._committed.get(job_id)) is not None}
         missing = [job_id for job_id in job_ids if job_id not in found]
         if missing:
-            found |= await self._read(self._store.records, missing)
+            found |= await self._journal.read(self._journal.store.records, missing)
         return [found.get(job_id) for job_id in job_ids]
 
     async def query(self, query: JobQuery) -> JobPage:
         await self._ready.wait()
-        page: JobPage = await self._read(self._store.query, query)
+        page: JobPage = await self._journal.read(self._journal.store.query, query)
         return page
 
     async def history(self, job_id: str) -> list[JobChange]:
         await self._ready.wait()
-        changes: list[JobChange] = await self._read(self._store.history, job_id)
+        changes: list[JobChange] = await self._journal.read(self._journal.store.history, job_id)
         return changes
 
     async def payload(self, job_id: str) -> bytes | None:
         """The request as it came, or None."""
         await self._ready.wait()
-        found: dict[str, bytes] = await self._read(self._store.payloads, [job_id], PAYLOAD_REQUEST)
+        found: dict[str, bytes] = await self._journal.read(self._journal.store.payloads, [job_id], PAYLOAD_REQUEST)
         return found.get(job_id)
 
     async def usage_qpu_s(self, tenant: str, since: float) -> float:
         await self._ready.wait()
-        usage: float = await self._read(self._store.usage_qpu_s, tenant, since)
+        usage: float = await self._journal.read(self._journal.store.usage_qpu_s, tenant, since)
         return usage
 
     async def explain(self, job_id: str) -> dict[str, Any]:
         """Why the job is where it is."""
         await self._ready.wait()
+        await self._recall(job_id)
         return self._core.explain(job_id)
 
     async def follow(self, epoch: int, cursor: int) -> Changes:
@@ -212,7 +227,7 @@ class SchedulerActor:
         now = self._clock.monotonic()
         snapshot = self._core.snapshot()
         return SchedulerStatus(
-            epoch=self._epoch,
+            epoch=self._journal.epoch,
             pid=os.getpid(),
             uptime_s=now - self._started_at,
             jobs={state: sum(levels) for state, levels in snapshot["jobs"].items()},
@@ -226,6 +241,13 @@ class SchedulerActor:
         """The configuration the runtime was started with."""
         return self._settings.to_dict()
 
+    async def close(self) -> None:
+        """Stop, with everything durable; the actor is of no use afterwards."""
+        await self._ready.wait()
+        self._main.cancel()
+        self._recorder.close()
+        await asyncio.to_thread(self._journal.close)
+
     async def ping(self) -> int:
         """The process id, once the scheduler serves."""
         await self._ready.wait()
@@ -235,9 +257,10 @@ class SchedulerActor:
 
     async def join_compiler(self, compiler: str, incarnation: str) -> int:
         await self._ready.wait()
-        self._compilers.open(compiler, incarnation, self._clock.monotonic())
+        if self._compilers.get(compiler, incarnation) is None:
+            self._compilers.open(compiler, incarnation, self._clock.monotonic())
         self._apply(on.CompilerJoined(compiler, incarnation))
-        return self._epoch
+        return self._journal.epoch
 
     async def lease_compile(
         self, compiler: str, incarnation: str, capacity: int, reports: Sequence[CompileReport]
@@ -246,7 +269,7 @@ class SchedulerActor:
         await self._ready.wait()
         box = self._compilers.get(compiler, incarnation)
         if box is None:
-            return CompileLease(self._epoch, known=False)
+            return CompileLease(self._journal.epoch, known=False)
         box.heard_at = self._clock.monotonic()
         if reports:
             executables = [
@@ -258,7 +281,7 @@ class SchedulerActor:
         taken = await box.take(LEASE_WAIT_S)
         box.heard_at = self._clock.monotonic()
         if not taken:
-            return CompileLease(self._epoch)
+            return CompileLease(self._journal.epoch)
         payloads = await self._payload_bytes([job_id for job_id, _ in taken], PAYLOAD_REQUEST)
         tasks = []
         for job_id, attempt in taken:
@@ -266,7 +289,7 @@ class SchedulerActor:
             if record is None or record.terminal or job_id not in payloads:
                 continue
             tasks.append(CompileTask.of(record, attempt, payloads[job_id]))
-        return CompileLease(self._epoch, tuple(tasks))
+        return CompileLease(self._journal.epoch, tuple(tasks))
 
     async def join_agent(self, info: AgentInfo) -> int:
         """An agent (again) reports for work. Returns the scheduler's epoch."""
@@ -274,7 +297,7 @@ class SchedulerActor:
         self._agents.open(info.name, info.incarnation, self._clock.monotonic())
         _, performed = self._apply(on.AgentJoined(info))
         await self._durable(performed)
-        return self._epoch
+        return self._journal.epoch
 
     async def report(self, agent: str, incarnation: str, reports: Sequence[RunReport]) -> bool:
         """Deliver the ends of attempts; they are durable when this returns. False: unknown agent, join again."""
@@ -292,7 +315,7 @@ class SchedulerActor:
         await self._ready.wait()
         box = self._agents.get(agent, incarnation)
         if box is None:
-            return WorkLease(self._epoch, known=False)
+            return WorkLease(self._journal.epoch, known=False)
         box.heard_at = self._clock.monotonic()
         if reports:
             _, performed = self._apply(on.RunsReported(agent, incarnation, tuple(reports)))
@@ -300,12 +323,10 @@ class SchedulerActor:
         self._apply(on.AgentReady(agent, incarnation, capacity))
         group = await box.take(LEASE_WAIT_S)
         if group is None:
-            return WorkLease(self._epoch, known=self._agents.get(agent, incarnation) is not None)
+            return WorkLease(self._journal.epoch, known=self._agents.get(agent, incarnation) is not None)
         executables = await self._payload_bytes([member.job_id for member in group.members], PAYLOAD_EXECUTABLE)
-        members = tuple(
-            Member(m.job_id, m.attempt, m.seed, m.timeout_s, executables.get(m.job_id, b"")) for m in group.members
-        )
-        return WorkLease(self._epoch, Group(group.id, group.device, members))
+        members = tuple(replace(member, executable=executables.get(member.job_id, b"")) for member in group.members)
+        return WorkLease(self._journal.epoch, Group(group.id, group.device, members))
 
     async def started(self, agent: str, incarnation: str, members: Sequence[tuple[str, int]]) -> None:
         """The members began to run."""
@@ -345,7 +366,12 @@ class SchedulerActor:
 
     def _apply(self, event: on.Event, payloads: Payloads = ()) -> tuple[list[do.Command], asyncio.Future[None]]:
         """Hand one event to the core and queue what it commands behind the commit."""
-        commands = self._core.handle(event, self._now())
+        try:
+            commands = self._core.handle(event, self._now())
+        except Exception as error:
+            if not isinstance(error, QrtxError) or isinstance(error, InternalError):
+                self._start_anew(error)
+            raise
         durable = None
         if commands and isinstance(commands[0], do.Persist):
             persist = commands[0]
@@ -353,9 +379,7 @@ class SchedulerActor:
             kept = tuple(item for item in payloads if item[0] in written)
             for job_id, kind, data in kept:
                 self._payloads.put(job_id, kind, data)
-            durable = self._committer.submit(
-                Transaction(persist.records, persist.changes, kept, persist.drop_payloads, persist.deletions)
-            )
+            durable = self._journal.commit(persist, kept)
         return commands, self._outbox.post(durable, commands)
 
     def _perform(self, commands: Sequence[do.Command]) -> None:
@@ -366,15 +390,14 @@ class SchedulerActor:
                         self._payloads.discard(job_id, kind)
                     self._committed.update(command.records)
                     self._committed.forget(command.deletions)
-                    self._feed.publish(command.records)
+                    self._feed.publish(command.records, command.deletions)
+                    self._recorder.forget(command.deletions)
                 case do.Compile():
                     self._compilers.put(command.compiler, command.incarnation, command.tasks)
                 case do.RunGroup():
                     self._agents.put(command.agent, command.incarnation, command.group)
                 case do.StopAttempt():
-                    agent = find_actor(command.agent)
-                    if agent is not None:
-                        agent.stop.remote(command.job_id, command.attempt)
+                    self._errands.stop_attempt(command.agent, command.job_id, command.attempt)
                 case do.RecordMetadata():
                     self._recorder.add(command.job_ids)
                 case do.Refuse() | do.Duplicate():
@@ -386,43 +409,27 @@ class SchedulerActor:
         if moved:
             self._feed.publish(moved)
 
-    async def _request(self, event: on.Event, job_id: str, tenant: str) -> JobRecord:
+    async def _request(self, event: on.Event, job_id: str) -> JobRecord:
         await self._ready.wait()
-        if not self._core.knows_job(job_id):
-            # A finished job may have left memory; what can still be asked of it goes by what the store has.
-            stored = (await self._read(self._store.records, [job_id])).get(job_id)
-            if stored is not None and stored.tenant == tenant:
-                self._core.recall(stored)
+        await self._recall(job_id)
         before = self._core.record(job_id)
         _, performed = self._apply(event)
         await self._durable(performed)
         return self._committed.get(job_id) or before
 
-    async def _find(self, job_id: str) -> JobRecord:
-        record = (await self.get([job_id]))[0]
-        if record is None:
-            raise NotFound(f"there is no job {job_id}")
-        return record
-
-    async def _earlier(self, requests: Sequence[JobRequest], again: bool) -> dict[tuple[str, str], JobRecord]:
-        found: dict[tuple[str, str], JobRecord] = {}
-        for request in requests:
-            key = request.idempotency_key
-            if key and (again or not key.startswith("~")):
-                record = await self._read(self._store.find_idempotent, request.tenant, key)
-                if record is not None:
-                    found[request.tenant, key] = record
-        return found
+    async def _recall(self, job_id: str) -> None:
+        """A finished job may have left memory; what can still be asked of it goes by what the store has."""
+        if not self._core.knows_job(job_id):
+            stored = (await self._journal.read(self._journal.store.records, [job_id])).get(job_id)
+            if stored is not None:
+                self._core.recall(stored)
 
     async def _payload_bytes(self, job_ids: Sequence[str], kind: str) -> dict[str, bytes]:
         found = {job_id: data for job_id in job_ids if (data := self._payloads.get(job_id, kind)) is not None}
         missing = [job_id for job_id in job_ids if job_id not in found]
         if missing:
-            found |= await self._read(self._store.payloads, missing, kind)
+            found |= await self._journal.read(self._journal.store.payloads, missing, kind)
         return found
-
-    async def _read(self, method: Any, *arguments: Any) -> Any:
-        return await asyncio.wrap_future(self._committer.read(method, *arguments))
 
     async def _durable(self, performed: asyncio.Future[None]) -> None:
         try:
@@ -432,47 +439,37 @@ class SchedulerActor:
         except Exception as error:
             raise PersistError("the journal refused the change; nothing was kept") from error
 
-    def _store_failed(self, error: BaseException) -> None:
-        # Memory is ahead of the disk now. The next process starts from what the disk has, and takes over from there.
-        log.critical("the journal failed (%s); restarting from disk", type(error).__name__)
-        asyncio.get_running_loop().call_later(0.2, os._exit, 70)
+    def _start_anew(self, error: BaseException) -> None:
+        # Memory and disk disagree now. The next process starts from what the disk has, and takes over from there.
+        log.critical("the scheduler starts anew from its journal", exc_info=error)
+        asyncio.get_running_loop().call_later(LAST_WORDS_S, os._exit, 70)
 
     async def _run(self) -> None:
-        await self._recover()
-        self._ready.set()
-        while True:
-            try:
+        try:
+            await self._recover()
+            self._ready.set()
+            while True:
                 await self._tick()
-            except QrtxError:
-                log.exception("a tick failed")
+        except Exception as error:  # noqa: BLE001 - a scheduler without its clock only looks alive
+            self._start_anew(error)
 
     async def _recover(self) -> None:
         started = time.monotonic()
-        while True:
-            try:
-                self._store = await asyncio.to_thread(open_store, self._settings.paths.journal_url)
-                self._epoch = await asyncio.to_thread(self._store.open_epoch)
-                break
-            except PersistError as error:
-                log.error("the journal cannot be opened yet: %s", error.message)  # noqa: TRY400 - expected, retried
-                await asyncio.sleep(STORE_RETRY_S)
-        self._committer = GroupCommitter(self._store)
-        self._feed = Feed(self._epoch)
-        self._outbox: Outbox[do.Command] = Outbox(self._perform, self._store_failed)
-        self._recorder = MetadataRecorder(self._metadata_recorded, self._committed.get)
-        records = await self._read(self._store.live_records)
+        journal = self._journal = await Journal.open(self._settings.paths.journal_url)
+        self._feed = Feed(journal.epoch)
+        self._outbox: Outbox[do.Command] = Outbox(self._perform, self._start_anew)
+        self._recorder = MetadataRecorder(self._metadata_recorded, self.get)
+        self._errands = Errands()
+        records = await journal.read(journal.store.live_records)
         self._committed.update(records)
-        sequence = await self._read(self._store.last_sequence)
-        number = await self._read(self._store.last_number)
+        sequence = await journal.read(journal.store.last_sequence)
+        number = await journal.read(journal.store.last_number)
         commands = self._core.restore(records, sequence, number, self._now())
-        durable = None
-        if commands and isinstance(commands[0], do.Persist):
-            first = commands[0]
-            durable = self._committer.submit(
-                Transaction(first.records, first.changes, (), first.drop_payloads, first.deletions)
-            )
-        await self._outbox.post(durable, commands)
-        log.info("epoch %d: %d jobs taken over in %.3f s", self._epoch, len(records), time.monotonic() - started)
+        first = commands[0] if commands else None
+        await self._outbox.post(journal.commit(first) if isinstance(first, do.Persist) else None, commands)
+        log.info(
+            "epoch %d: %d jobs taken over in %.3f s", self._journal.epoch, len(records), time.monotonic() - started
+        )
 
     def _metadata_recorded(self, job_ids: Sequence[str]) -> None:
         self._apply(on.MetadataRecorded(tuple(job_ids)))
@@ -490,6 +487,7 @@ class SchedulerActor:
             log.warning("device agent %s has been silent too long; its work is leased anew", agent)
             self._agents.close(agent)
             self._apply(on.AgentLost(agent, incarnation, "no heartbeat"))
+            self._errands.reclaim_qubits(agent, incarnation)
         for compiler, incarnation in self._compilers.silent_since(limit):
             self._compilers.close(compiler)
             self._apply(on.CompilerLost(compiler, incarnation))

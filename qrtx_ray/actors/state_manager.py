@@ -58,10 +58,13 @@ class StateManagerActor:
         """Lease the live qubits of a group; waits while more would be alive than the configuration allows."""
         lease = QubitLease(device, agent, incarnation, group, dict(qubits), time.time())
         async with self._vacated:
-            if self._live.reclaim(agent, incarnation):
-                self._vacated.notify_all()
-            await self._vacated.wait_for(lambda: self._live.fits(lease.total))
-            self._live.occupy(lease)
+            self._live.greet(agent, incarnation)
+            self._vacated.notify_all()  # to those that wait for room, and to a predecessor that waits in vain
+            await self._vacated.wait_for(
+                lambda: not self._live.expects(agent, incarnation) or self._live.fits(lease.total)
+            )
+            if self._live.expects(agent, incarnation):
+                self._live.occupy(lease)
 
     async def vacate(self, agent: str, incarnation: str, group: str) -> bool:
         """Give a lease back. Returns whether it was held."""
@@ -69,6 +72,13 @@ class StateManagerActor:
             freed = self._live.vacate(agent, incarnation, group)
             self._vacated.notify_all()
             return freed
+
+    async def reclaim(self, agent: str, incarnation: str) -> bool:
+        """The agent was given up: free what it held. Returns whether it was the present incarnation."""
+        async with self._vacated:
+            known = self._live.give_up(agent, incarnation)
+            self._vacated.notify_all()
+            return known
 
     async def live_qubits(self, device: str | None = None) -> list[dict[str, Any]]:
         """The leases now held, as plain data."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from qrtx_ray.model import CompileTask, DeviceInfo, DeviceStatus, Group, JobRecord
+from qrtx_ray.model import CompileTask, DeviceInfo, DeviceStatus, Group, JobId, JobRecord
 
-__all__ = ["Changes", "CompileLease", "DeviceState", "SchedulerStatus", "WorkLease"]
+__all__ = ["OWN_KEY", "Changes", "CompileLease", "DeviceState", "SchedulerStatus", "WorkLease"]
+
+OWN_KEY = "\x1f"  #: begins an idempotency key that a replica drew itself; unprintable, so that no client can send one
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +32,14 @@ class WorkLease:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What changed since a cursor, oldest first, one entry a job and moment. After `reset` the follower forgets all."""
+    """What changed since a cursor, oldest first, one entry a job and moment; then the jobs deleted since. After `reset`
+    the follower forgets all.
+    """
 
     epoch: int
     cursor: int
     records: tuple[JobRecord, ...] = ()
+    deletions: tuple[JobId, ...] = ()
     reset: bool = False
 
 

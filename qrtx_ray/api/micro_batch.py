@@ -23,11 +23,21 @@ class MicroBatcher(Generic[ItemT, AnswerT]):
     Args:
         call: Takes a batch and returns one answer for each item, in order.
         max_items: Items of one call.
+        weigh: Bytes of an item; `max_bytes` of them end a batch early.
     """
 
-    def __init__(self, call: Callable[[Sequence[ItemT]], Awaitable[Sequence[AnswerT]]], max_items: int) -> None:
+    def __init__(
+        self,
+        call: Callable[[Sequence[ItemT]], Awaitable[Sequence[AnswerT]]],
+        max_items: int,
+        *,
+        weigh: Callable[[ItemT], int] = lambda _: 0,
+        max_bytes: int = 8 * 1024 * 1024,
+    ) -> None:
         self._call = call
         self._max_items = max_items
+        self._weigh = weigh
+        self._max_bytes = max_bytes
         self._waiting: deque[tuple[ItemT, asyncio.Future[AnswerT]]] = deque()
         self._task: asyncio.Task[None] | None = None
 
@@ -39,17 +49,29 @@ class MicroBatcher(Generic[ItemT, AnswerT]):
             self._task = asyncio.get_running_loop().create_task(self._run())
         return await answer
 
+    def _next_batch(self) -> list[tuple[ItemT, asyncio.Future[AnswerT]]]:
+        batch = [self._waiting.popleft()]
+        size = self._weigh(batch[0][0])
+        while self._waiting and len(batch) < self._max_items:
+            size += self._weigh(self._waiting[0][0])
+            if size > self._max_bytes:
+                break
+            batch.append(self._waiting.popleft())
+        return batch
+
     async def _run(self) -> None:
         while self._waiting:
-            batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._max_items))]
+            batch = self._next_batch()
+            # A client that hung up has cancelled its future; the others must still be answered.
             try:
                 answers = await self._call([item for item, _ in batch])
+                for (_, future), answer in zip(batch, answers, strict=True):
+                    if not future.done():
+                        future.set_result(answer)
             except Exception as error:  # noqa: BLE001 - every waiter of the batch gets it
                 for _, future in batch:
                     if not future.done():
                         future.set_exception(error)
-                continue
-            for (_, future), answer in zip(batch, answers, strict=True):
-                # A client that hung up has cancelled its future; the others must still be answered.
-                if not future.done():
-                    future.set_result(answer)
+            finally:
+                for _, future in batch:
+                    future.cancel()  # nobody is left to wait for ever when the task itself is cancelled

@@ -14,14 +14,14 @@ from ray.exceptions import RayActorError, RayTaskError
 
 from qrtx_ray.actors.link import SchedulerLink
 from qrtx_ray.actors.names import STATE_MANAGER, find_actor
-from qrtx_ray.actors.wire import Changes, DeviceState, SchedulerStatus
+from qrtx_ray.actors.wire import OWN_KEY, Changes, DeviceState, SchedulerStatus
 from qrtx_ray.api.gateway import DeviceView
 from qrtx_ray.api.micro_batch import MicroBatcher
 from qrtx_ray.api.status_cache import StatusCache
 from qrtx_ray.config import Settings
 from qrtx_ray.devices import catalogue
 from qrtx_ray.devices.calibration import Calibration
-from qrtx_ray.errors import ErrorInfo, InternalError, NotFound, PersistError, QrtxError
+from qrtx_ray.errors import ErrorInfo, InternalError, NotFound, PersistError, QrtxError, StoreConflict, StoreFull
 from qrtx_ray.model import JobChange, JobId, JobPage, JobQuery, JobRecord, JobRequest, TaskState, is_job_id
 from qrtx_ray.store.circuit_fs import CircuitFS
 
@@ -33,6 +33,8 @@ SUBMIT_PATIENCE_S = 20.0
 CALL_PATIENCE_S = 10.0
 DEVICES_FRESH_S = 0.2
 INLINE_READ_BYTES = 64 * 1024
+RETRY_PAUSE_S = 0.05
+FOLLOW_PAUSE_S = 0.2
 
 
 class RayGateway:
@@ -48,7 +50,7 @@ class RayGateway:
         self._local_files = "://" not in settings.paths.circuit_fs_url
         self._cache = StatusCache(settings.performance.status_cache_entries)
         self._submissions: MicroBatcher[JobRequest, JobRecord | ErrorInfo] = MicroBatcher(
-            self._submit_batch, settings.performance.batch_size
+            self._submit_batch, settings.performance.batch_size, weigh=lambda request: len(request.payload)
         )
         self._devices: tuple[float, list[DeviceView]] = (0.0, [])
         self._devices_lock = asyncio.Lock()
@@ -75,28 +77,31 @@ class RayGateway:
         return answer
 
     async def submit_many(self, requests: Sequence[JobRequest]) -> list[JobRecord | ErrorInfo]:
-        return await asyncio.gather(*(self._submissions.submit(_with_key(request)) for request in requests))
+        answers = (self._submissions.submit(_with_key(request)) for request in requests)
+        return [_answer(answer) for answer in await asyncio.gather(*answers, return_exceptions=True)]
 
     async def _submit_batch(self, requests: Sequence[JobRequest]) -> Sequence[JobRecord | ErrorInfo]:
+        generation = self._cache.generation
         answers: Sequence[JobRecord | ErrorInfo] = await self._patiently(
             SUBMIT_PATIENCE_S, lambda again: ("submit", list(requests), again)
         )
-        self._cache.update(answer for answer in answers if isinstance(answer, JobRecord))
-        return answers
+        return [answer if isinstance(answer, ErrorInfo) else self._remember(generation, answer) for answer in answers]
 
     async def cancel(self, job_id: JobId, tenant: str, by: str) -> JobRecord:
         _check(job_id)
-        record: JobRecord = await self._ask("cancel", job_id, tenant, by)
-        return self._cache.put(record)
+        generation = self._cache.generation
+        record: JobRecord = await self._patiently(CALL_PATIENCE_S, lambda again: ("cancel", job_id, tenant, by, again))
+        return self._remember(generation, record)
 
     async def set_tags(self, job_id: JobId, tenant: str, tags: tuple[str, ...]) -> JobRecord:
         _check(job_id)
+        generation = self._cache.generation
         record: JobRecord = await self._ask("set_tags", job_id, tenant, tags)
-        return self._cache.put(record)
+        return self._remember(generation, record)
 
     async def delete(self, job_id: JobId, tenant: str) -> None:
         _check(job_id)
-        await self._ask("delete", job_id, tenant)
+        await self._patiently(CALL_PATIENCE_S, lambda again: ("delete", job_id, tenant, again))
         self._cache.forget(job_id)
 
     # ------------------------------------------------------------------------------------------------------- reading
@@ -105,8 +110,9 @@ class RayGateway:
         _check(job_id)
         record = self._cache.get(job_id)
         if record is None:
+            generation = self._cache.generation
             found: JobRecord | None = (await self._ask("get", [job_id]))[0]
-            record = found if found is None else self._cache.put(found)
+            record = found if found is None else self._remember(generation, found)
         if record is None or record.tenant != tenant:
             raise NotFound(f"there is no job {job_id}")
         return record
@@ -134,9 +140,11 @@ class RayGateway:
             if record.version > seen or (shown is not None and record.progress != shown.progress):
                 seen, shown = record.version, record
                 yield seen, record
+            elif not record.terminal:
+                await self._cache.changed(job_id, CALL_PATIENCE_S)
             if record.terminal:
                 return
-            await self._cache.changed(job_id, CALL_PATIENCE_S)
+            # Also after a yield: the job may have moved on while the caller was busy with what it got.
             record = await self.get(job_id, tenant)
 
     async def query(self, query: JobQuery) -> JobPage:
@@ -183,6 +191,7 @@ class RayGateway:
             if time.monotonic() - read_at > DEVICES_FRESH_S:
                 states: list[DeviceState] = await self._ask("devices")
                 status: SchedulerStatus = await self._ask("status")
+                await asyncio.to_thread(self._read_calibrations, states)
                 views = [self._view(state, status.uptime_s) for state in states]
                 self._devices = (time.monotonic(), views)
             return views
@@ -195,12 +204,13 @@ class RayGateway:
         try:
             async with asyncio.timeout(2.0):
                 status: SchedulerStatus = await self._link.call_once("status")
+                state_manager = await asyncio.to_thread(find_actor, STATE_MANAGER)
         except (TimeoutError, RayActorError, RayTaskError):
             return {"ready": False, "scheduler": "away"}
         return {
             "ready": bool(status.agents) and bool(status.compilers),
             "scheduler": "serving",
-            "state_manager": "serving" if find_actor(STATE_MANAGER) is not None else "away",
+            "state_manager": "away" if state_manager is None else "serving",
             "epoch": status.epoch,
             "uptime_s": status.uptime_s,
             "jobs": status.jobs,
@@ -218,15 +228,18 @@ class RayGateway:
             queue_length=state.queue_length,
             running=state.running,
             agents=len(state.agents),
-            calibration_id=self._calibration(state.info.metadata),
+            calibration_id=self._calibrations[state.info.metadata],
             utilisation=min(1.0, state.qpu_s / max(uptime_s, 1e-9)),
         )
 
-    def _calibration(self, metadata: str) -> str:
-        if metadata not in self._calibrations:
-            calibration = Calibration.from_properties(catalogue.properties(metadata), catalogue.configuration(metadata))
-            self._calibrations[metadata] = calibration.id
-        return self._calibrations[metadata]
+    def _read_calibrations(self, states: Sequence[DeviceState]) -> None:
+        for name in {state.info.metadata for state in states} - self._calibrations.keys():
+            calibration = Calibration.from_properties(catalogue.properties(name), catalogue.configuration(name))
+            self._calibrations[name] = calibration.id
+
+    def _remember(self, generation: int, record: JobRecord) -> JobRecord:
+        """Keep what was asked for in `generation` of the cache, unless the stream has begun anew since."""
+        return self._cache.put(record) if self._cache.generation == generation else record
 
     async def _ask(self, method: str, *arguments: Any) -> Any:
         """A call that may be repeated without harm."""
@@ -234,29 +247,34 @@ class RayGateway:
 
     async def _patiently(self, patience_s: float, call: Callable[[bool], tuple[Any, ...]]) -> Any:
         """Call the scheduler, again while it is being restarted; `call` is told whether it is a repetition."""
-        deadline = time.monotonic() + patience_s
         again = False
-        while True:
-            try:
-                return await _own_errors(self._link.call_once(*call(again)))
-            except RayActorError as error:
-                again = True
-                if time.monotonic() > deadline:
-                    raise PersistError("the scheduler is being restarted; nothing was changed, try again") from error
-                await asyncio.sleep(0.05)
+        try:
+            async with asyncio.timeout(patience_s):
+                while True:
+                    try:
+                        return await _own_errors(self._link.call_once(*call(again)))
+                    except (RayActorError, PersistError) as error:
+                        if isinstance(error, StoreFull | StoreConflict):
+                            raise
+                        again = True
+                        await asyncio.sleep(RETRY_PAUSE_S)
+        except TimeoutError:
+            raise PersistError(f"the scheduler has not answered for {patience_s:g} s; try again") from None
 
     async def _follow(self) -> None:
         epoch, cursor = 0, 0
         while True:
             try:
                 changes: Changes = await self._link.call("follow", epoch, cursor)
-            except RayTaskError:
-                log.exception("the scheduler's feed failed")
-                await asyncio.sleep(0.2)
+            except Exception:
+                log.exception("the scheduler's feed failed; it is taken up again")
+                await asyncio.sleep(FOLLOW_PAUSE_S)
                 continue
             if changes.reset:
                 self._cache.clear()
             self._cache.update(changes.records)
+            for job_id in changes.deletions:
+                self._cache.forget(job_id)
             epoch, cursor = changes.epoch, changes.cursor
 
 
@@ -275,7 +293,15 @@ def _with_key(request: JobRequest) -> JobRequest:
     # A call that was cut short by a restart is repeated; only a key of its own makes that safe for a request without one.
     if request.idempotency_key is not None:
         return request
-    return replace(request, idempotency_key=f"~{secrets.token_urlsafe(15)}")
+    return replace(request, idempotency_key=f"{OWN_KEY}{secrets.token_urlsafe(15)}")
+
+
+def _answer(answer: JobRecord | ErrorInfo | BaseException) -> JobRecord | ErrorInfo:
+    if isinstance(answer, QrtxError):
+        return answer.info()
+    if isinstance(answer, BaseException):
+        raise answer
+    return answer
 
 
 def _check(job_id: str) -> None:

@@ -21,6 +21,7 @@ __all__ = [
     "integer",
     "job_id_of",
     "json_object",
+    "json_text",
     "number",
     "parse_json",
     "read_body",
@@ -51,8 +52,12 @@ def content_type(request: Request, default: str = "application/json") -> str:
     return request.headers.get("content-type", default).partition(";")[0].strip().lower() or default
 
 
-def parse_json(body: bytes) -> Any:
-    """`body` as strict JSON: no NaN, no infinities, at most 1024 levels deep.
+def parse_json(body: bytes, depth: int) -> Any:
+    """`body` as strict JSON: no NaN, no infinities.
+
+    Args:
+        body: Its bytes.
+        depth: Levels that are accepted. The parser itself refuses more than 1024 only; the error names the limit.
 
     Raises:
         DecodeError: It is not.
@@ -60,12 +65,31 @@ def parse_json(body: bytes) -> Any:
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
+        if "depth" in error.msg:
+            raise _too_deep("the body", "body", depth) from None
         # the library's message may hold the text around the fault, so only the position is told
         raise DecodeError(f"the body is not valid JSON (near character {error.pos})", field="body") from None
 
 
-def json_object(request: Request, body: bytes) -> dict[str, Any]:
-    """The body as a JSON object.
+def json_text(value: Any, field: str, depth: int) -> bytes:
+    """`value`, which came from JSON, as JSON again.
+
+    Raises:
+        DecodeError: It is nested so deeply that it cannot be written (254 levels; `depth`, fewer, is what is accepted).
+    """
+    try:
+        return orjson.dumps(value)
+    except orjson.JSONEncodeError:
+        raise _too_deep(field, field, depth) from None
+
+
+def _too_deep(what: str, field: str, depth: int) -> DecodeError:
+    limit = f"{depth} levels"
+    return DecodeError(f"{what} is nested deeper than {limit}", field=field, limit=limit)
+
+
+def json_object(request: Request, body: bytes, depth: int) -> dict[str, Any]:
+    """The body as a JSON object; `depth` as for `parse_json`.
 
     Raises:
         UnsupportedMediaType: Sent as something else.
@@ -73,7 +97,7 @@ def json_object(request: Request, body: bytes) -> dict[str, Any]:
     """
     if content_type(request) != "application/json":
         raise UnsupportedMediaType("the body must be application/json", field="Content-Type")
-    document = parse_json(body)
+    document = parse_json(body, depth)
     if not isinstance(document, dict):
         raise DecodeError("the body must be a JSON object", field="body")
     return document

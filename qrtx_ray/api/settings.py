@@ -47,6 +47,7 @@ class ApiSettings:
         instances: What the resource search lists.
         body_bytes: Longest request body.
         jobspec_bytes: Longest YAML job file (its parser is slow).
+        json_depth: Nesting of JSON, named in refusals (deeper is refused here when plainly visible, else by the compiler).
         body_timeout_s: Longest time a body may take to arrive.
         token_bytes: Longest credential that is looked at.
         max_pubs: PUBs in one job.
@@ -68,6 +69,7 @@ class ApiSettings:
     instances: tuple[Instance, ...] = (DEFAULT_INSTANCE,)
     body_bytes: int = 4 * 2**20
     jobspec_bytes: int = 128 * 2**10
+    json_depth: int = 64
     body_timeout_s: float = 30.0
     token_bytes: int = 4096
     max_pubs: int = 300

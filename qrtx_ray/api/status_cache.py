@@ -19,10 +19,15 @@ class StatusCache:
 
     Args:
         capacity: Records kept.
+
+    Attributes:
+        generation: Grows whenever everything is forgotten. What was asked for in an earlier one may be out of date
+            without the stream ever saying so.
     """
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
+        self.generation = 0
         self._records: OrderedDict[JobId, JobRecord] = OrderedDict()
         self._waiters: dict[JobId, set[asyncio.Future[None]]] = {}
 
@@ -41,9 +46,7 @@ class StatusCache:
         self._records.move_to_end(record.id)
         if len(self._records) > self._capacity:
             self._records.popitem(last=False)
-        for waiter in self._waiters.pop(record.id, ()):
-            if not waiter.done():
-                waiter.set_result(None)
+        self._wake(self._waiters.pop(record.id, set()))
         return record
 
     def update(self, records: Iterable[JobRecord]) -> None:
@@ -51,16 +54,17 @@ class StatusCache:
             self.put(record)
 
     def forget(self, job_id: JobId) -> None:
+        """The job was deleted; whoever waits for it finds that out."""
         self._records.pop(job_id, None)
+        self._wake(self._waiters.pop(job_id, set()))
 
     def clear(self) -> None:
         """Forget everything and wake everybody: what was known may have been taken back."""
+        self.generation += 1
         self._records.clear()
         waiters, self._waiters = self._waiters, {}
         for waiting in waiters.values():
-            for waiter in waiting:
-                if not waiter.done():
-                    waiter.set_result(None)
+            self._wake(waiting)
 
     async def changed(self, job_id: JobId, timeout_s: float) -> bool:
         """Wait until something new is known of the job. Returns whether it came in time."""
@@ -77,3 +81,9 @@ class StatusCache:
             if not waiting and self._waiters.get(job_id) is waiting:
                 del self._waiters[job_id]
         return True
+
+    @staticmethod
+    def _wake(waiting: Iterable[asyncio.Future[None]]) -> None:
+        for waiter in waiting:
+            if not waiter.done():
+                waiter.set_result(None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
 import typer
 
@@ -30,10 +31,16 @@ def version() -> None:
     typer.echo(__version__)
 
 
-def main() -> None:
-    """Entry point of the `qrtx` script. Exit status 1: the runtime refused; 2: the command line is wrong."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point of the `qrtx` script; always ends in `SystemExit`.
+
+    Exit status 1: the runtime refused, or the job did not complete; 2: the command line is wrong; 130: interrupted.
+
+    Args:
+        arguments: The command line without the program's name; by default the process's own.
+    """
     try:
-        application()
+        application(None if arguments is None else list(arguments))
     except QrtxError as error:
         complain(error)
         sys.exit(1)

@@ -108,44 +108,52 @@ def env(instance: Annotated[str, typer.Option(help="Instance name or CRN.")] = "
 
 
 def status() -> None:
-    """How the runtime does."""
+    """How the runtime does. Exit status 1: it is not ready."""
     with QrtxClient() as client:
         health = client.health()
-        console.print(f"{client.connection.url}  {'[green]ready[/]' if health.get('ready') else '[red]not ready[/]'}")
-        facts = [("scheduler", f"{health['scheduler']}, epoch {health['epoch']}, up {seconds(health['uptime_s'])}")]
-        facts.append(
-            ("jobs", ", ".join(f"{count} {state}" for state, count in health["jobs"].items() if count) or "none")
-        )
-        facts += [
-            (name, f"heard {seconds(age)} ago") for name, age in {**health["agents"], **health["compilers"]}.items()
-        ]
-        console.print(table(("what", "how"), facts))
+        url = client.connection.url
+    ready = bool(health.get("ready"))
+    console.print(f"{url}  {'[green]ready[/]' if ready else '[red]not ready[/]'}")
+    if "scheduler" not in health:
+        console.print(escape(str(health.get("reason", "no reason was given"))), soft_wrap=True)
+        raise typer.Exit(1)
+    counts = ", ".join(f"{count} {state}" for state, count in health["jobs"].items() if count)
+    facts = [
+        ("scheduler", f"{health['scheduler']}, epoch {health['epoch']}, up {seconds(health['uptime_s'])}"),
+        ("jobs", counts or "none"),
+        *((name, f"heard {seconds(age)} ago") for name, age in {**health["agents"], **health["compilers"]}.items()),
+    ]
+    console.print(table(("what", "how"), facts))
+    if not ready:
+        raise typer.Exit(1)
 
 
 def devices(
+    name: Annotated[str, typer.Argument(help="Only devices with this in their name or an alias.")] = "",
     all_devices: Annotated[bool, typer.Option("--all", help="Also those that nothing waits for.")] = False,
 ) -> None:
     """The devices, with queue and use."""
     with QrtxClient() as client:
         listed = client.devices()
-    busy = [d for d in listed if d["queue_length"] or d["running"] or d["utilisation"]]
-    shown = listed if all_devices or not busy else busy
+    found = [device for device in listed if any(name in one for one in (device["name"], *device["aliases"]))]
+    busy = [d for d in found if d["queue_length"] or d["running"] or d["utilisation"]]
+    shown = found if all_devices or name or not busy else busy
     rows = [
         (
-            d["name"],
-            d["num_qubits"],
-            d["status"],
-            d["queue_length"],
-            d["running"],
-            d["agents"],
-            f"{d['utilisation']:.1%}",
-            ", ".join(d["aliases"]) or "–",
+            device["name"],
+            device["num_qubits"],
+            device["status"],
+            device["queue_length"],
+            device["running"],
+            device["agents"],
+            f"{device['utilisation']:.1%}",
+            ", ".join(device["aliases"]) or "–",
         )
-        for d in shown
+        for device in shown
     ]
     console.print(table(("device", "qubits", "status", "queue", "running", "agents", "QPU use", "aliases"), rows))
-    if len(shown) < len(listed):
-        console.print(f"[dim]{len(listed) - len(shown)} more are idle; --all lists them[/dim]")
+    if len(shown) < len(found):
+        console.print(f"[dim]{len(found) - len(shown)} more are idle; --all lists them[/]")
 
 
 def demo() -> None:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.markup import escape
 from rich.table import Table
 
 from qrtx_ray.client.messages import JobStatus
 from qrtx_ray.errors import QrtxError
 
-__all__ = ["STATE_STYLES", "complain", "console", "job_table", "seconds", "state_text", "table"]
+__all__ = ["STATE_STYLES", "complain", "console", "job_table", "results_view", "seconds", "state_text", "table"]
 
+TOP = 16  # outcomes shown of each register
+BAR = 24  # columns of the longest bar
 PLAIN_WIDTH = 160  # where nobody looks at a terminal, a table must not be squeezed into 80 columns
 
 
@@ -38,6 +41,43 @@ STATE_STYLES = {
 def complain(error: QrtxError) -> None:
     """Say what went wrong, on standard error."""
     errors.print(f"[red]error[/red] ({error.code}): {escape(error.message)}", soft_wrap=True)
+
+
+def results_view(document: Mapping[str, Any]) -> Group:
+    """A result document, one block for each PUB: counts with bars, or values with their errors."""
+    blocks: list[Table | str] = []
+    several = len(document["pubs"]) > 1
+    for index, pub in enumerate(document["pubs"]):
+        title = f"PUB {index}" if several else None
+        if "evs" in pub:
+            rows = zip(_flat(pub["evs"]), _flat(pub["stds"]), strict=True)
+            blocks.append(table(("value", "±"), [(f"{ev:+.6f}", f"{std:.6f}") for ev, std in rows], title))
+            continue
+        for name, register in pub["registers"].items():
+            blocks += _register(name, register["counts"], title)
+    return Group(*blocks)
+
+
+def _register(name: str, counts: Any, title: str | None) -> list[Table | str]:
+    if not isinstance(counts, Mapping):  # a parameter sweep: a table for each row would be a scroll
+        return [f"{escape(name)}: {escape(json.dumps(counts))}"]
+    total = sum(counts.values())
+    top = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:TOP]
+    longest = top[0][1] if top else 1
+    rows = [
+        (bits, count, f"{count / total:.4f}", f"[cyan]{'█' * max(1, round(BAR * count / longest))}[/]")
+        for bits, count in top
+    ]
+    shown: list[Table | str] = [table((escape(name), "counts", "share", ""), rows, title)]
+    if len(counts) > TOP:
+        shown.append(f"[dim]and {len(counts) - TOP} more outcomes; --json lists all[/]")
+    return shown
+
+
+def _flat(values: Any) -> list[float]:
+    if isinstance(values, list):
+        return [number for value in values for number in _flat(value)]
+    return [float(values)]
 
 
 def state_text(state: str) -> str:

@@ -1,29 +1,32 @@
-"""The asynchronous client: the same calls as `QrtxClient`, awaited."""
+"""The asynchronous client: the calls of `QrtxClient`, awaited."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import httpx
 
+from qrtx_ray.client import calls
+from qrtx_ray.client.calls import Call
 from qrtx_ray.client.connection import Connection, find_connection
-from qrtx_ray.client.events import EventReader
-from qrtx_ray.client.messages import JobStatus, file_body, job_body, raise_for
-from qrtx_ray.errors import DeviceUnavailable, ExecutionTimeout, QrtxError
+from qrtx_ray.client.following import SILENCE_S, Patience, Watch
+from qrtx_ray.client.messages import JobStatus, document_of, file_body, job_body, raise_for
+from qrtx_ray.errors import DeviceUnavailable
 
 if TYPE_CHECKING:
     from qiskit import QuantumCircuit
 
 __all__ = ["AsyncQrtxClient"]
 
-POLL_S = 30.0
+T = TypeVar("T")
 
 
 class AsyncQrtxClient:
-    """A connection to a runtime; arguments and errors as for `QrtxClient`."""
+    """A connection to a runtime; arguments, methods and errors as for `QrtxClient`."""
 
     def __init__(
         self,
@@ -38,7 +41,7 @@ class AsyncQrtxClient:
         self._http = httpx.AsyncClient(
             base_url=self.connection.url,
             headers={"Authorization": f"Bearer {self.connection.token}"},
-            timeout=httpx.Timeout(timeout_s),
+            timeout=timeout_s,
             trust_env=False,
             transport=transport,
         )
@@ -63,100 +66,87 @@ class AsyncQrtxClient:
         idempotency_key: str | None = None,
         **options: Any,
     ) -> JobStatus:
-        """Submit circuits; the job is durable when this returns."""
+        """Submit circuits; see `client.messages.job_body` for `options`. The job is durable when this returns."""
         return await self.submit_body(job_body(circuits, device, **options), idempotency_key=idempotency_key)
 
     async def submit_file(self, path: str | Path, *, device: str | None = None, **options: Any) -> JobStatus:
-        """Submit a ``.qasm``, ``.qpy`` or JobSpec ``.yaml`` file."""
-        return await self.submit_body(file_body(Path(path), device=device, shots=options.pop("shots", None), **options))
+        """Submit a ``.qasm``, ``.qpy`` or JobSpec ``.yaml`` file; see `client.messages.file_body` for `options`."""
+        return await self.submit_body(file_body(Path(path), device=device, **options))
 
     async def submit_body(self, body: Mapping[str, Any], *, idempotency_key: str | None = None) -> JobStatus:
         """Submit a body of the native API as it is."""
-        headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
-        return JobStatus.from_view(await self._call("POST", "/v1/jobs", json=body, headers=headers))
+        return await self._do(calls.submit(body, idempotency_key))
 
     async def get(self, job_id: str) -> JobStatus:
         """The job now."""
-        return JobStatus.from_view(await self._call("GET", f"/v1/jobs/{job_id}"))
+        return await self._do(calls.get(job_id))
 
     async def wait(self, job_id: str, timeout_s: float | None = None) -> JobStatus:
-        """The job once it has ended. Raises ExecutionTimeout after `timeout_s`."""
-        left = timeout_s
+        """The job once it has ended.
+
+        Raises:
+            ExecutionTimeout: It has not ended after `timeout_s`.
+        """
+        patience = Patience(job_id, timeout_s)
         while True:
-            hold = POLL_S if left is None else min(POLL_S, left)
-            view = await self._call("GET", f"/v1/jobs/{job_id}", params={"wait": hold}, timeout=hold + self._timeout_s)
-            status = JobStatus.from_view(view)
-            if status.terminal:
+            status = await self._do(calls.get(job_id, patience.hold_s()))
+            if patience.ended(status):
                 return status
-            if left is not None:
-                left -= hold
-                if left <= 0:
-                    raise ExecutionTimeout(f"job {job_id} is still {status.state} after {timeout_s:g} s")
 
     async def watch(self, job_id: str) -> AsyncIterator[JobStatus]:
-        """Every change of the job until it has ended."""
-        reader = EventReader()
-        status: JobStatus | None = None
-        while status is None or not status.terminal:
-            headers = {"Last-Event-ID": str(reader.last_id)}
+        """Every change of the job until it has ended; taken up again where it was when the connection breaks."""
+        watch = Watch(job_id)
+        timeout = httpx.Timeout(self._timeout_s, read=SILENCE_S)
+        while not watch.ended:
+            broken: httpx.TransportError | None = None
             try:
-                async with self._http.stream(
-                    "GET", f"/v1/jobs/{job_id}/events", headers=headers, timeout=None
-                ) as answer:
-                    if answer.status_code >= 400:
+                async with self._http.stream("GET", watch.path, headers=watch.headers, timeout=timeout) as answer:
+                    if answer.is_error:
                         await answer.aread()
-                        raise_for(answer.status_code, _json(answer))
+                        raise_for(answer.status_code, document_of(answer.status_code, answer.content))
+                    watch.begin()
                     async for line in answer.aiter_lines():
-                        for view in reader.feed(line):
-                            status = JobStatus.from_view(view)
+                        for status in watch.feed(line):
                             yield status
             except httpx.TransportError as error:
-                if status is None:
-                    raise DeviceUnavailable(f"{self.connection.url} cannot be reached") from error
+                broken = error
+            if not watch.ended:
+                await asyncio.sleep(watch.pause_s(broken, self.connection.url))
 
     async def results(self, job_id: str, *, memory: bool = False) -> dict[str, Any]:
         """Counts or expectation values in plain JSON; with `memory` every shot."""
-        document = await self._call("GET", f"/v1/jobs/{job_id}/results", params={"memory": str(memory).lower()})
-        results: dict[str, Any] = document["results"]
-        return results
+        return await self._do(calls.results(job_id, memory=memory))
 
     async def cancel(self, job_id: str) -> JobStatus:
         """Cancel the job."""
-        return JobStatus.from_view(await self._call("POST", f"/v1/jobs/{job_id}/cancel"))
+        return await self._do(calls.cancel(job_id))
 
     async def delete(self, job_id: str) -> None:
         """Remove a job that has ended."""
-        await self._call("DELETE", f"/v1/jobs/{job_id}")
+        await self._do(calls.delete(job_id))
+
+    async def history(self, job_id: str) -> list[dict[str, Any]]:
+        """All changes of the job's state, oldest first."""
+        return await self._do(calls.history(job_id))
 
     async def jobs(self, *, limit: int = 20, offset: int = 0, **filters: Any) -> list[JobStatus]:
-        """A page of jobs, newest first."""
-        page = await self._call("GET", "/v1/jobs", params={"limit": limit, "offset": offset, **filters})
-        return [JobStatus.from_view(view) for view in page["jobs"]]
+        """A page of jobs, newest first. Filters: state, device, program, tag."""
+        return await self._do(calls.jobs(limit, offset, filters))
 
     async def devices(self) -> list[dict[str, Any]]:
         """All devices with queue and use."""
-        devices: list[dict[str, Any]] = (await self._call("GET", "/v1/devices"))["devices"]
-        return devices
+        return await self._do(calls.devices())
 
     async def health(self) -> dict[str, Any]:
         """How the runtime does."""
-        health: dict[str, Any] = (await self._call("GET", "/v1/health"))["details"]
-        return health
+        return await self._do(calls.health())
 
-    async def _call(self, method: str, path: str, **options: Any) -> Any:
+    async def _do(self, call: Call[T]) -> T:
         try:
-            answer = await self._http.request(method, path, **options)
+            answer = await self._http.request(call.method, call.path, **call.options(self._timeout_s))
         except httpx.HTTPError as error:
             raise DeviceUnavailable(f"{self.connection.url} cannot be reached: {type(error).__name__}") from error
-        document = _json(answer) if answer.content else None
-        raise_for(answer.status_code, document)
-        return document
-
-
-def _json(answer: httpx.Response) -> Any:
-    try:
-        return answer.json()
-    except ValueError:
-        if answer.status_code < 400:
-            raise QrtxError("the server's answer is not JSON") from None
-        return None
+        document = document_of(answer.status_code, answer.content)
+        if answer.status_code != call.also:
+            raise_for(answer.status_code, document)
+        return call.read(document)

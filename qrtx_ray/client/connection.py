@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from qrtx_ray.config import load_settings
-from qrtx_ray.errors import AuthenticationError, DeviceUnavailable
+from qrtx_ray.errors import AuthenticationError, DeviceUnavailable, ValidationError
 
 __all__ = ["Connection", "find_connection", "forget_connection", "write_connection"]
 
@@ -74,13 +74,18 @@ def find_connection(
 
     Raises:
         DeviceUnavailable: No runtime is known.
+        ValidationError: The URL is none.
         AuthenticationError: A URL is known but no token.
     """
     env = os.environ if environment is None else environment
     url = url or env.get("QRTX_URL")
     token = token or env.get("QRTX_TOKEN") or _token_of(env.get("QRTX_TOKEN_FILE"))
+    if url and not url.startswith(("http://", "https://")):
+        raise ValidationError(f"the runtime's URL must begin with http:// or https://, not {url[:40]!r}", field="url")
+    if url and token:
+        return Connection(url.rstrip("/"), token)
     paths = load_settings(env=env).paths
-    if url is not None:
+    if url:
         token = token or _token_of(str(paths.token_file))
         if token is None:
             raise AuthenticationError("no token: set QRTX_TOKEN or QRTX_TOKEN_FILE")

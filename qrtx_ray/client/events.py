@@ -17,6 +17,10 @@ class EventReader:
         self._data: list[str] = []
         self._id: int | None = None
 
+    def restart(self) -> None:
+        """Forget the part of an event that a broken stream left."""
+        self._data, self._id = [], None
+
     def feed(self, line: str) -> Iterator[Any]:
         """The JSON data of the event that `line` completes, if it completes one."""
         if line:

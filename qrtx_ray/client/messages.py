@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import base64
 import io
+import json
+import re
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -17,10 +20,11 @@ from qrtx_ray.errors import ErrorInfo, InternalError, QrtxError, ValidationError
 if TYPE_CHECKING:
     from qiskit import QuantumCircuit
 
-__all__ = ["JobStatus", "Parameters", "file_body", "job_body", "raise_for"]
+__all__ = ["JobStatus", "Parameters", "document_of", "file_body", "job_body", "raise_for"]
 
 Parameters = Sequence[Sequence[float]] | Mapping[str, Sequence[float]]
-FORMATS = {".qasm": "qasm", ".qpy": "qpy"}
+NAME_LENGTH = 64
+QASM2 = re.compile(r"^\s*OPENQASM\s+2", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +111,7 @@ def job_body(
     return {key: value for key, value in body.items() if value is not None}
 
 
-def file_body(path: Path, *, device: str | None, shots: int | None, **envelope: Any) -> dict[str, Any]:
+def file_body(path: Path, *, device: str | None = None, shots: int | None = None, **envelope: Any) -> dict[str, Any]:
     """The body for a file: OpenQASM 2 or 3 (``.qasm``), QPY (``.qpy``), or a JobSpec (``.yaml``, ``.yml``).
 
     Raises:
@@ -127,8 +131,29 @@ def file_body(path: Path, *, device: str | None, shots: int | None, **envelope: 
         raise ValidationError(
             f"{path.suffix or path.name} is no file this runtime reads", field="file", limit=".qasm .qpy .yaml"
         )
-    body = {"device": device, "circuits": [circuit], "shots": shots, "name": path.stem, **envelope}
+    body = {"device": device, "circuits": [circuit], "shots": shots, "name": _job_name(path), **envelope}
     return {key: value for key, value in body.items() if value is not None}
+
+
+def _job_name(path: Path) -> str:
+    """A name that the server takes, whatever the file is called."""
+    return re.sub(r"[^A-Za-z0-9._ -]", "_", path.stem)[:NAME_LENGTH]
+
+
+def document_of(status: int, content: bytes) -> Any:
+    """The JSON document of an answer; None where there is none.
+
+    Raises:
+        QrtxError: A successful answer is not JSON: this is no runtime.
+    """
+    if not content:
+        return None
+    try:
+        return json.loads(content)
+    except ValueError:
+        if status < 400:
+            raise QrtxError("the server's answer is not JSON") from None
+        return None
 
 
 def raise_for(status: int, document: Any) -> None:
@@ -152,8 +177,7 @@ def _circuit(circuit: QuantumCircuit | str) -> dict[str, Any]:
 
 
 def _source(text: str) -> dict[str, Any]:
-    version = next((line for line in text.splitlines() if line.strip().startswith("OPENQASM")), "")
-    return {"format": "qasm2" if "2" in version else "qasm3", "source": text}
+    return {"format": "qasm2" if QASM2.search(text) else "qasm3", "source": text}
 
 
 def _error(view: Mapping[str, Any]) -> ErrorInfo:

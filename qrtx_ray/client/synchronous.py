@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import httpx
 
+from qrtx_ray.client import calls
+from qrtx_ray.client.calls import Call
 from qrtx_ray.client.connection import Connection, find_connection
-from qrtx_ray.client.events import EventReader
-from qrtx_ray.client.messages import JobStatus, file_body, job_body, raise_for
-from qrtx_ray.errors import DeviceUnavailable, ExecutionTimeout, QrtxError
+from qrtx_ray.client.following import SILENCE_S, Patience, Watch
+from qrtx_ray.client.messages import JobStatus, document_of, file_body, job_body, raise_for
+from qrtx_ray.errors import DeviceUnavailable
 
 if TYPE_CHECKING:
     from qiskit import QuantumCircuit
 
 __all__ = ["QrtxClient"]
 
-POLL_S = 30.0
+T = TypeVar("T")
 
 
 class QrtxClient:
@@ -28,21 +31,30 @@ class QrtxClient:
     Args:
         url: Base URL; by default looked up, see `client.connection`.
         token: API token; looked up likewise.
-        timeout_s: Longest time for one request that does not wait for a job.
+        timeout_s: Longest time for one request, besides the time it waits for a job.
+        transport: Carries the requests; by default the network.
 
     Raises (every method):
         QrtxError: What the server refused, as the class of its code.
         DeviceUnavailable: The server cannot be reached.
     """
 
-    def __init__(self, url: str | None = None, token: str | None = None, *, timeout_s: float = 30.0) -> None:
+    def __init__(
+        self,
+        url: str | None = None,
+        token: str | None = None,
+        *,
+        timeout_s: float = 30.0,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
         self.connection: Connection = find_connection(url, token)
         self._timeout_s = timeout_s
         self._http = httpx.Client(
             base_url=self.connection.url,
             headers={"Authorization": f"Bearer {self.connection.token}"},
-            timeout=httpx.Timeout(timeout_s),
+            timeout=timeout_s,
             trust_env=False,
+            transport=transport,
         )
 
     def __enter__(self) -> Self:
@@ -69,17 +81,16 @@ class QrtxClient:
         return self.submit_body(job_body(circuits, device, **options), idempotency_key=idempotency_key)
 
     def submit_file(self, path: str | Path, *, device: str | None = None, **options: Any) -> JobStatus:
-        """Submit a ``.qasm``, ``.qpy`` or JobSpec ``.yaml`` file."""
-        return self.submit_body(file_body(Path(path), device=device, shots=options.pop("shots", None), **options))
+        """Submit a ``.qasm``, ``.qpy`` or JobSpec ``.yaml`` file; see `client.messages.file_body` for `options`."""
+        return self.submit_body(file_body(Path(path), device=device, **options))
 
     def submit_body(self, body: Mapping[str, Any], *, idempotency_key: str | None = None) -> JobStatus:
         """Submit a body of the native API as it is."""
-        headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
-        return JobStatus.from_view(self._call("POST", "/v1/jobs", json=body, headers=headers))
+        return self._do(calls.submit(body, idempotency_key))
 
     def get(self, job_id: str) -> JobStatus:
         """The job now."""
-        return JobStatus.from_view(self._call("GET", f"/v1/jobs/{job_id}"))
+        return self._do(calls.get(job_id))
 
     def wait(self, job_id: str, timeout_s: float | None = None) -> JobStatus:
         """The job once it has ended.
@@ -87,85 +98,65 @@ class QrtxClient:
         Raises:
             ExecutionTimeout: It has not ended after `timeout_s`.
         """
-        left = timeout_s
+        patience = Patience(job_id, timeout_s)
         while True:
-            hold = POLL_S if left is None else min(POLL_S, left)
-            view = self._call("GET", f"/v1/jobs/{job_id}", params={"wait": hold}, timeout=hold + self._timeout_s)
-            status = JobStatus.from_view(view)
-            if status.terminal:
+            status = self._do(calls.get(job_id, patience.hold_s()))
+            if patience.ended(status):
                 return status
-            if left is not None:
-                left -= hold
-                if left <= 0:
-                    raise ExecutionTimeout(f"job {job_id} is still {status.state} after {timeout_s:g} s")
 
     def watch(self, job_id: str) -> Iterator[JobStatus]:
         """Every change of the job until it has ended; taken up again where it was when the connection breaks."""
-        reader = EventReader()
-        status: JobStatus | None = None
-        while status is None or not status.terminal:
-            headers = {"Last-Event-ID": str(reader.last_id)}
+        watch = Watch(job_id)
+        timeout = httpx.Timeout(self._timeout_s, read=SILENCE_S)
+        while not watch.ended:
+            broken: httpx.TransportError | None = None
             try:
-                with self._http.stream("GET", f"/v1/jobs/{job_id}/events", headers=headers, timeout=None) as answer:
-                    if answer.status_code >= 400:
+                with self._http.stream("GET", watch.path, headers=watch.headers, timeout=timeout) as answer:
+                    if answer.is_error:
                         answer.read()
-                        raise_for(answer.status_code, _json(answer))
+                        raise_for(answer.status_code, document_of(answer.status_code, answer.content))
+                    watch.begin()
                     for line in answer.iter_lines():
-                        for view in reader.feed(line):
-                            status = JobStatus.from_view(view)
-                            yield status
+                        yield from watch.feed(line)
             except httpx.TransportError as error:
-                if status is None:
-                    raise DeviceUnavailable(f"{self.connection.url} cannot be reached") from error
+                broken = error
+            if not watch.ended:
+                time.sleep(watch.pause_s(broken, self.connection.url))
 
     def results(self, job_id: str, *, memory: bool = False) -> dict[str, Any]:
         """Counts or expectation values in plain JSON; with `memory` every shot."""
-        document = self._call("GET", f"/v1/jobs/{job_id}/results", params={"memory": str(memory).lower()})
-        results: dict[str, Any] = document["results"]
-        return results
+        return self._do(calls.results(job_id, memory=memory))
 
     def cancel(self, job_id: str) -> JobStatus:
         """Cancel the job."""
-        return JobStatus.from_view(self._call("POST", f"/v1/jobs/{job_id}/cancel"))
+        return self._do(calls.cancel(job_id))
 
     def delete(self, job_id: str) -> None:
         """Remove a job that has ended."""
-        self._call("DELETE", f"/v1/jobs/{job_id}")
+        self._do(calls.delete(job_id))
 
     def history(self, job_id: str) -> list[dict[str, Any]]:
         """All changes of the job's state, oldest first."""
-        changes: list[dict[str, Any]] = self._call("GET", f"/v1/jobs/{job_id}/history")["changes"]
-        return changes
+        return self._do(calls.history(job_id))
 
     def jobs(self, *, limit: int = 20, offset: int = 0, **filters: Any) -> list[JobStatus]:
         """A page of jobs, newest first. Filters: state, device, program, tag."""
-        page = self._call("GET", "/v1/jobs", params={"limit": limit, "offset": offset, **filters})
-        return [JobStatus.from_view(view) for view in page["jobs"]]
+        return self._do(calls.jobs(limit, offset, filters))
 
     def devices(self) -> list[dict[str, Any]]:
         """All devices with queue and use."""
-        devices: list[dict[str, Any]] = self._call("GET", "/v1/devices")["devices"]
-        return devices
+        return self._do(calls.devices())
 
     def health(self) -> dict[str, Any]:
         """How the runtime does."""
-        health: dict[str, Any] = self._call("GET", "/v1/health")["details"]
-        return health
+        return self._do(calls.health())
 
-    def _call(self, method: str, path: str, **options: Any) -> Any:
+    def _do(self, call: Call[T]) -> T:
         try:
-            answer = self._http.request(method, path, **options)
+            answer = self._http.request(call.method, call.path, **call.options(self._timeout_s))
         except httpx.HTTPError as error:
             raise DeviceUnavailable(f"{self.connection.url} cannot be reached: {type(error).__name__}") from error
-        document = _json(answer) if answer.content else None
-        raise_for(answer.status_code, document)
-        return document
-
-
-def _json(answer: httpx.Response) -> Any:
-    try:
-        return answer.json()
-    except ValueError:
-        if answer.status_code < 400:
-            raise QrtxError("the server's answer is not JSON") from None
-        return None
+        document = document_of(answer.status_code, answer.content)
+        if answer.status_code != call.also:
+            raise_for(answer.status_code, document)
+        return call.read(document)

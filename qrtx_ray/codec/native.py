@@ -13,7 +13,7 @@ from qiskit.primitives.containers.sampler_pub import SamplerPub
 from qrtx_ray.codec.amounts import check_precision, check_shots, precision_of_shots
 from qrtx_ray.codec.decoded import DecodedJob
 from qrtx_ray.codec.inflate import InflationMeter, decode_base64
-from qrtx_ray.codec.json_text import expect_object, nearest_name, read_json
+from qrtx_ray.codec.json_text import expect_object, read_json
 from qrtx_ray.codec.limits import Limits
 from qrtx_ray.codec.native_schema import NativeCircuit, NativeJob
 from qrtx_ray.codec.options import check_options
@@ -21,6 +21,7 @@ from qrtx_ray.codec.pubs import PubBudget, estimator_pub, sampler_pub, values_fo
 from qrtx_ray.codec.qasm import load_qasm2, load_qasm3
 from qrtx_ray.codec.qpy import load_circuit
 from qrtx_ray.codec.runtime_json import Bindings
+from qrtx_ray.codec.schema_faults import explain
 from qrtx_ray.errors import ValidationError
 from qrtx_ray.model import Program
 
@@ -40,7 +41,7 @@ def read_native(payload: bytes, limits: Limits) -> NativeJob:
     try:
         job = NativeJob.model_validate(body)
     except SchemaError as error:
-        raise _explain(error) from None
+        raise explain(error, json_depth=limits.json_depth) from None
     if len(job.circuits) > limits.pubs:
         raise ValidationError(
             f"circuits must hold 1 to {limits.pubs} circuits", field="circuits", limit=f"1..{limits.pubs}"
@@ -132,21 +133,3 @@ def _rows(item: NativeCircuit, field: str) -> Any:
         raise ValidationError(
             f"{field}.parameters must have rows of equal length", field=f"{field}.parameters"
         ) from None
-
-
-def _explain(error: SchemaError) -> ValidationError:
-    """The first complaint of pydantic in our words; its own text may quote the input."""
-    first = error.errors(include_input=False, include_url=False, include_context=False)[0]
-    path = ""
-    for part in first["loc"][:6]:
-        if isinstance(part, int):
-            path += f"[{part}]"
-        elif "[" not in part and part not in {"dict", "float"}:  # names of union branches, not of fields
-            path += f".{part[:64]}" if path else part[:64]
-    if first["type"] == "extra_forbidden":
-        inside = "circuits" in first["loc"][:1]
-        known = list((NativeCircuit if inside else NativeJob).model_fields)
-        return ValidationError(f"{path} is not known{nearest_name(str(first['loc'][-1]), known)}", field=path)
-    if first["type"] == "missing":
-        return ValidationError(f"{path} must be given", field=path)
-    return ValidationError(f"{path} is not valid: {first['msg'][:120]}", field=path)

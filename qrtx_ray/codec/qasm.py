@@ -19,11 +19,17 @@ from qrtx_ray.errors import DecodeError, PayloadTooLarge, QrtxError, ValidationE
 
 __all__ = ["load_qasm2", "load_qasm3"]
 
+_MAX_SIGNS = 64
+_MAX_EXPANSION = 10_000  # OpenQASM 3 builds about 3,000 instructions a second
 _COMMENT = re.compile(r'"[^"\n]*"|//[^\n]*|/\*.*?\*/', re.DOTALL)
 _INCLUDE = re.compile(r"""\binclude\b\s*(?:"([^"\n]*)")?""")
 _REGISTER = re.compile(r"\b(qubit|bit|qreg|creg)\b\s*(?:\w+\s*)?(?:\[([^\]]*)\])?")
 _SIZED = re.compile(r"\b(?:int|uint|angle|float)\s*\[\s*(\d*)")
 _GATE_BODY = re.compile(r"\bgate\b[^{;]*\{[^{}]*\}")
+_GATE = re.compile(r"\bgate\s+(\w+)[^{;]*\{([^{}]*)\}")
+_WORD = re.compile(r"\w+")
+_MODIFIER = re.compile(r"\b(?:neg)?ctrl\s*\(([^()@;]*)")
+_SIGNS = re.compile(rf"(?:[-~!]\s*){{{_MAX_SIGNS}}}")
 _DIGITS = re.compile(r"\s*(\d[\d_]{0,11})\s*\Z")
 _POSITION = re.compile(r"(\d{1,9}),\s?\d")
 _LIBRARIES = frozenset({"stdgates.inc", "qelib1.inc"})
@@ -60,6 +66,8 @@ def load_qasm3(source: Any, limits: Limits, *, field: str, device_qubits: int | 
     text = _read_text(source, limits.qasm3_bytes, field)
     bare = _prescan(text, limits, field, device_qubits)
     _check_nesting(bare, limits, field)
+    _check_expansion(bare, limits, field)
+    _check_controls(bare, limits, field, device_qubits)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -142,7 +150,45 @@ def _declared(bare: str, field: str) -> tuple[int, int]:
     return total["q"], total["c"]
 
 
+def _check_expansion(bare: str, limits: Limits, field: str) -> None:
+    """Bound what the gates defined in the text expand to: this parser builds every definition anew for every call."""
+    bound = min(limits.instructions, _MAX_EXPANSION)
+    sizes: dict[str, int] = {}
+    for name, body in _GATE.findall(bare):
+        sizes[name] = min(bound + 1, body.count(";") + _called(body, sizes))
+    if sizes and (max(sizes.values()) > bound or _called(_GATE_BODY.sub(" ", bare), sizes) > bound):
+        raise ValidationError(
+            f"{field} has gates that expand to too many instructions (limit: {bound}); QPY has room for more",
+            field=field,
+            limit=f"{bound} instructions",
+        )
+
+
+def _called(statements: str, sizes: dict[str, int]) -> int:
+    """Instructions behind the calls in `statements`; each modifier of a call builds its gate once more."""
+    calls = (
+        (statement.count("@") + 1) * sum(sizes.get(word, 0) for word in _WORD.findall(statement))
+        for statement in statements.split(";")
+    )
+    return sum(calls)
+
+
+def _check_controls(bare: str, limits: Limits, field: str, device_qubits: int | None) -> None:
+    """Bound the number of controls of one gate, which is built in full before it is found not to fit."""
+    bound = limits.qubits if device_qubits is None else min(limits.qubits, device_qubits)
+    for match in _MODIFIER.finditer(bare):
+        digits = _DIGITS.match(match[1])
+        if digits is None or int(digits[1].replace("_", "")) > bound:
+            raise ValidationError(
+                f"{field} must give numbers of controls as plain numbers of at most {bound}",
+                field=field,
+                limit=f"{bound} qubits",
+            )
+
+
 def _check_nesting(bare: str, limits: Limits, field: str) -> None:
+    if _SIGNS.search(bare):
+        raise ValidationError(f"{field} has a row of {_MAX_SIGNS} or more signs", field=field, limit=f"{_MAX_SIGNS} signs")
     depth = 0
     for match in re.finditer(r"[\[{()}\]]", bare):
         depth += 1 if match[0] in "[{(" else -1

@@ -26,6 +26,7 @@ __all__ = ["Compiled", "Compiler", "CompilerConfig", "Estimate"]
 Estimate = Callable[[ExecutableJob], JobCost]
 
 _MIB = 1 << 20
+_LISTS = {PayloadFormat.RUNTIME: "pubs", PayloadFormat.NATIVE: "circuits"}  # what a request calls its list of circuits
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +124,7 @@ class Compiler:
         if len(digests) != len(decoded.pubs):
             raise InternalError("the payload was read in two ways")
         job, sizes = self._job(decoded, digests, model, payload_format)
-        cost = self._admit(job)
+        cost = self._admit(job, payload_format)
         executable = job.to_bytes()
         if len(executable) > self._config.max_executable_bytes:
             raise PayloadTooLarge(
@@ -144,7 +145,7 @@ class Compiler:
         level = _level(decoded.options.get("hints", {}), self._config.optimization_level)
         compiler = PubCompiler(self.circuits, device, level, self._limits.sweep_points)
         compile_pub: Callable[..., Any] = compiler.sampler if decoded.program is Program.SAMPLER else compiler.estimator
-        name = "pubs" if payload_format is PayloadFormat.RUNTIME else "circuits"
+        name = _LISTS[payload_format]
         made = [
             compile_pub(pub, digest, shots, f"{name}[{index}]")
             for index, (pub, digest, shots) in enumerate(zip(decoded.pubs, digests, decoded.shots, strict=True))
@@ -158,13 +159,15 @@ class Compiler:
         )
         return job, [size for _, size in made]
 
-    def _admit(self, job: ExecutableJob) -> JobCost:
+    def _admit(self, job: ExecutableJob, payload_format: PayloadFormat) -> JobCost:
         cost = self._estimate(job)
         if cost.bytes > self._config.max_job_bytes:
-            widest = max(pub.program.num_qubits for pub in job.pubs)
+            widest, index = max((pub.program.num_qubits, index) for index, pub in enumerate(job.pubs))
+            field = f"{_LISTS[payload_format]}[{index}]"
             raise ResourceExhausted(
-                f"simulating {widest} active qubits needs about {_size(cost.bytes)}, "
+                f"{field}: simulating {widest} active qubits needs about {_size(cost.bytes)}, "
                 f"a job may use {_size(self._config.max_job_bytes)}",
+                field=field,
                 limit=_size(self._config.max_job_bytes),
             )
         return cost

@@ -21,24 +21,34 @@ __all__ = ["configuration_json", "listing_entry", "properties_json", "status_dic
 _KEPT = 256
 
 
-def configuration_json(device: DeviceInfo | DeviceName | str) -> bytes:
+def configuration_json(device: DeviceInfo | DeviceName | str, *, shown_as: str | None = None) -> bytes:
     """The device's `QasmBackendConfiguration` document (JSON, UTF-8).
 
+    Args:
+        device: The device.
+        shown_as: The name in the document, where it is not the device's own: an alias.
+
     Raises:
         ValidationError: Not a device name.
         NotFound: No such device.
     """
-    return _configuration(*_parts(device))
+    name, metadata = _parts(device)
+    return _configuration(shown_as or name, metadata)
 
 
-def properties_json(device: DeviceInfo | DeviceName | str) -> bytes:
+def properties_json(device: DeviceInfo | DeviceName | str, *, shown_as: str | None = None) -> bytes:
     """The device's `BackendProperties` document (JSON, UTF-8), ``{}`` for a device that was never calibrated.
 
+    Args:
+        device: The device.
+        shown_as: The name in the document, where it is not the device's own: an alias.
+
     Raises:
         ValidationError: Not a device name.
         NotFound: No such device.
     """
-    return _properties(*_parts(device))
+    name, metadata = _parts(device)
+    return _properties(shown_as or name, metadata)
 
 
 def status_dict(
@@ -47,6 +57,7 @@ def status_dict(
     status: DeviceStatus = DeviceStatus.ONLINE,
     queue_length: int = 0,
     message: str = "",
+    shown_as: str | None = None,
 ) -> dict[str, Any]:
     """The device's status as the client reads it; it warns at submission unless ``status`` is ``"active"``.
 
@@ -55,11 +66,12 @@ def status_dict(
         status: Whether it takes work. A paused device still accepts jobs, so it is up, yet not active.
         queue_length: Jobs waiting for it.
         message: Reason shown to users.
+        shown_as: The name in the document, where it is not the device's own: an alias.
     """
     name, metadata = _parts(device)
     words = {DeviceStatus.ONLINE: "active", DeviceStatus.PAUSED: "paused", DeviceStatus.OFFLINE: "maintenance"}
     return {
-        "backend_name": name,
+        "backend_name": shown_as or name,
         "backend_version": _facts(metadata)["backend_version"],
         "state": status is not DeviceStatus.OFFLINE,
         "status": words[status],
@@ -74,6 +86,7 @@ def listing_entry(
     status: DeviceStatus = DeviceStatus.ONLINE,
     queue_length: int = 0,
     reason: str = "",
+    shown_as: str | None = None,
 ) -> dict[str, Any]:
     """The device's entry in the list of backends.
 
@@ -82,11 +95,12 @@ def listing_entry(
         status: Whether it takes work.
         queue_length: Jobs waiting for it; the client's `least_busy` sorts by it.
         reason: Why it is not online.
+        shown_as: The name in the entry, where it is not the device's own: an alias.
     """
     name, metadata = _parts(device)
     facts = _facts(metadata)
     entry: dict[str, Any] = {
-        "name": name,
+        "name": shown_as or name,
         "status": {"name": str(status), "reason": reason or ("available" if status == "online" else str(status))},
         "queue_length": queue_length,
         "qubits": facts["qubits"],

@@ -10,13 +10,14 @@ import stat
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from qrtx_ray.api.tokens import load_or_create_token
 from qrtx_ray.config import Settings
 from qrtx_ray.errors import DeviceUnavailable
 
-__all__ = ["authentication", "free_port", "loopback_haproxy", "ray_environment", "variables"]
+__all__ = ["authentication", "free_port", "loopback_haproxy", "own_agent_port", "ray_environment", "variables"]
 
 HAPROXY_METRICS_PORT = 9101
 HAPROXY_STATS_PORT = 8404
@@ -67,6 +68,24 @@ def variables(values: Mapping[str, str]) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+@contextmanager
+def own_agent_port() -> Iterator[None]:
+    """Let a cluster that is started inside the block have a dashboard agent of its own beside another cluster's.
+
+    The agent, through which `ray job submit` starts scripts, listens on a fixed port, and `ray.init` has no option for it.
+    """
+    from ray._private import parameter, ray_constants
+    from ray.util import get_node_ip_address
+
+    plain = parameter.RayParams
+    port = free_port(ray_constants.DEFAULT_DASHBOARD_AGENT_LISTEN_PORT, get_node_ip_address())
+    parameter.RayParams = partial(plain, dashboard_agent_listen_port=port)
+    try:
+        yield
+    finally:
+        parameter.RayParams = plain
 
 
 def ray_environment(settings: Settings, run_folder: Path) -> dict[str, str]:

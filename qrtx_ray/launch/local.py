@@ -18,7 +18,7 @@ from qrtx_ray.api.tokens import load_or_create_token
 from qrtx_ray.client.connection import Connection, forget_connection, write_connection
 from qrtx_ray.config import Settings
 from qrtx_ray.errors import DeviceUnavailable
-from qrtx_ray.launch.environment import authentication, free_port, ray_environment, variables
+from qrtx_ray.launch.environment import authentication, free_port, own_agent_port, ray_environment, variables
 from qrtx_ray.launch.occupancy import Occupancy
 
 __all__ = ["LocalRuntime"]
@@ -95,13 +95,13 @@ class LocalRuntime:
         self._say("starting Ray")
         # What runs on the cluster, a script of `ray job submit` for one, finds the runtime by these.
         known = {"QRTX_URL": self.url, "QRTX_TOKEN_FILE": str(self.settings.paths.token_file)}
-        with variables(known):
+        with variables(known), own_agent_port():
             context = ray.init(
                 address="local",
                 num_cpus=SLOTS,
                 include_dashboard=self._dashboard,
                 dashboard_host="127.0.0.1",
-                dashboard_port=self.settings.server.dashboard_port or None,
+                dashboard_port=(self.settings.server.dashboard_port or None) if self._dashboard else None,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
                 _temp_dir=str(Path(tempfile.gettempdir()) / "ray"),

@@ -67,6 +67,15 @@ class Demultiplexer:
         self.settle(job_id, outcome)
         return True
 
+    def accept_all(self, outcomes: object) -> None:
+        """Take the answers of a reply. It repeats what came early: the first answer of a member is the one that counts."""
+        for outcome in outcomes if isinstance(outcomes, list) else ():
+            job_id = outcome.get("job_id") if isinstance(outcome, Mapping) else None
+            if not isinstance(job_id, str):
+                self.refused += 1
+            elif job_id not in self.outcomes:
+                self.accept(outcome)
+
     def settle(self, job_id: JobId, outcome: Mapping[str, Any]) -> None:
         """Give a waiting member its outcome."""
         del self._waiting[job_id]

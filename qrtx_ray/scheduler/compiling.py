@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qrtx_ray.errors import AllocationError, ErrorInfo, ResourceExhausted
+from qrtx_ray.errors import ErrorInfo, QpuTimeExceeded, ResourceExhausted
 from qrtx_ray.model import CircuitProfile, CompileReport, JobRecord, TaskState
 from qrtx_ray.scheduler.commands import Compile
 from qrtx_ray.scheduler.dispatch import fair_share
@@ -110,9 +110,7 @@ def _refusal(world: World, record: JobRecord, profile: CircuitProfile) -> ErrorI
     if record.max_qpu_s is not None and profile.qpu_s > record.max_qpu_s:
         text = f"the job would use {profile.qpu_s:.6g} s of QPU time; max_qpu_s allows {record.max_qpu_s:.6g} s"
         limit_s = f"{record.max_qpu_s:.6g} s"
-        return ErrorInfo(
-            "max_qpu_time_exceeded", text, AllocationError.category, retryable=False, field="max_qpu_s", limit=limit_s
-        )
+        return QpuTimeExceeded(text, field="max_qpu_s", limit=limit_s).info()
     return None
 
 

@@ -88,13 +88,19 @@ def bell(service: QiskitRuntimeService) -> QuantumCircuit:
 
 
 def test_devices_are_backends(service: QiskitRuntimeService) -> None:
-    assert [backend.name for backend in service.backends()] == list(DEVICES)
+    assert [backend.name for backend in service.backends()] == ["fake_manila@aer", "manila", "fake_quito@aer_ideal"]
     backend = service.backend("fake_manila@aer")
     assert (backend.name, backend.num_qubits, backend.simulator) == ("fake_manila@aer", 5, False)
     assert backend.target.num_qubits == 5
     assert backend.properties().backend_name == "fake_manila@aer"
     assert backend.status().operational
-    assert service.least_busy().name in DEVICES
+    assert service.least_busy().name in {"manila", *DEVICES}
+
+
+def test_an_alias_is_a_backend_of_its_own_name(service: QiskitRuntimeService) -> None:
+    backend = service.backend("manila")
+    assert backend.name == backend.properties().backend_name == backend.status().backend_name == "manila"
+    assert backend.target.num_qubits == 5
 
 
 def test_a_sampler_runs(service: QiskitRuntimeService, bell: QuantumCircuit, front: Front) -> None:

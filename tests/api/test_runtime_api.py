@@ -342,20 +342,21 @@ async def test_the_instance_is_the_one_the_client_names(runtime: httpx.AsyncClie
 async def test_backends_have_what_least_busy_reads(runtime: httpx.AsyncClient, gateway: FakeGateway) -> None:
     gateway.set_view("fake_quito@aer_ideal", status=DeviceStatus.OFFLINE)
     devices = (await runtime.get("/backends?include_mocks=True")).json()["devices"]
-    assert [device["name"] for device in devices] == list(DEVICES)
-    assert [device["status"]["name"] for device in devices] == ["online", "offline"]
+    assert [device["name"] for device in devices] == ["fake_manila@aer", "manila", "fake_quito@aer_ideal"]
+    assert [device["status"]["name"] for device in devices] == ["online", "online", "offline"]
     assert all({"queue_length", "qubits"} <= device.keys() for device in devices)
 
 
 async def test_backend_documents(runtime: httpx.AsyncClient) -> None:
     for name in ("fake_manila@aer", "manila"):
         configuration = (await runtime.get(f"/backends/{name}/configuration")).json()
-        assert (configuration["backend_name"], configuration["n_qubits"]) == ("fake_manila@aer", 5)
+        assert (configuration["backend_name"], configuration["n_qubits"]) == (name, 5)
         assert configuration["simulator"] is False
         properties = (await runtime.get(f"/backends/{name}/properties?updated_before=2030-01-01T00:00:00")).json()
-        assert properties["backend_name"] == "fake_manila@aer"
+        assert properties["backend_name"] == name
         status = (await runtime.get(f"/backends/{name}/status")).json()
-        assert (status["state"], status["status"], status["length_queue"]) == (True, "active", 0)
+        assert (status["backend_name"], status["status"], status["length_queue"]) == (name, "active", 0)
+        assert status["state"] is True
 
 
 @pytest.mark.parametrize("document", ["configuration", "properties", "status"])

@@ -98,7 +98,7 @@ class Jobs:
             body = await asyncio.to_thread(native_body, request, raw, self._api.settings)
         # only a body that names "jobs" near its start can be one with many, and it is then parsed twice
         if b'"jobs"' in body[:64]:
-            document = parse_json(body)
+            document = parse_json(body, self._api.settings.json_depth)
             if isinstance(document, dict) and document.keys() == _MANY_KEYS:
                 return await self._submit_many(document["jobs"], sender)
         record = await self._gateway.submit(build_native(body, sender, self._api.directory, self._api.settings))

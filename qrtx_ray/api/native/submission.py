@@ -14,11 +14,12 @@ from starlette.requests import Request
 from qrtx_ray.api.directory import DeviceDirectory
 from qrtx_ray.api.envelope import digest_of, tags_of
 from qrtx_ray.api.failures import UnsupportedMediaType
-from qrtx_ray.api.requests import Query, content_type, integer
+from qrtx_ray.api.requests import Query, content_type, integer, json_text
 from qrtx_ray.api.settings import ApiSettings
 from qrtx_ray.codec.jobspec import read_jobspec
 from qrtx_ray.codec.limits import Limits
 from qrtx_ray.codec.native_schema import NativeJob
+from qrtx_ray.codec.schema_faults import explain
 from qrtx_ray.errors import DecodeError, QrtxError, ValidationError
 from qrtx_ray.model import JobRequest, PayloadFormat, Program
 
@@ -28,7 +29,6 @@ __all__ = ["MEDIA_TYPES", "NativeSender", "build_native", "build_one_of_many", "
 MEDIA_TYPES = ("application/json", "application/yaml", "text/x-openqasm", "application/octet-stream")
 
 _QASM_VERSION = re.compile(r"^\s*OPENQASM\s+(\d)", re.MULTILINE)
-_MAX_FIELD_CHARS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ def build_native(body: bytes, sender: NativeSender, directory: DeviceDirectory, 
     try:
         job = NativeJob.model_validate_json(body)
     except pydantic.ValidationError as failure:
-        raise _explained(failure) from None
+        raise explain(failure, json_depth=settings.json_depth) from None
     device = directory.find(job.device)
     if device is None:
         raise ValidationError("there is no such device; GET /v1/devices names all there are", field="device")
@@ -131,7 +131,7 @@ def build_one_of_many(
     key = None if sender.idempotency_key is None else f"{sender.idempotency_key}#{index}"
     own = NativeSender(sender.tenant, sender.client, sender.instance, key)
     try:
-        return build_native(orjson.dumps(item), own, directory, settings)
+        return build_native(json_text(item, f"jobs[{index}]", settings.json_depth), own, directory, settings)
     except QrtxError as error:
         return error
 
@@ -144,15 +144,3 @@ def _check_counts(job: NativeJob, settings: ApiSettings) -> None:
     for index, circuit in enumerate(job.circuits):
         if circuit.shots is not None:
             integer(circuit.shots, f"circuits[{index}].shots", 1, settings.max_shots)
-
-
-def _explained(failure: pydantic.ValidationError) -> ValidationError:
-    first = failure.errors(include_url=False, include_input=False, include_context=False)[0]
-    if first["type"] == "json_invalid":
-        return DecodeError("the body is not valid JSON", field="body")
-    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
-    field = path.removeprefix(".")[:_MAX_FIELD_CHARS] or "body"
-    # the text comes from our schema: it names types and bounds, never the input
-    more = failure.error_count() - 1
-    others = f" (and {more} more faults)" if more else ""
-    return ValidationError(f"{field}: {first['msg']}{others}", field=field)

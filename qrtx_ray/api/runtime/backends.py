@@ -39,29 +39,36 @@ class Backends:
         return router
 
     async def list(self, request: Request) -> Response:
-        """All devices with status and queue length."""
+        """All devices with status and queue length, each under its own name and under every alias."""
         del request
         views = await self._api.gateway.devices()
-        entries = [listing_entry(view.info, status=view.status, queue_length=view.queue_length) for view in views]
+        entries = [
+            listing_entry(view.info, status=view.status, queue_length=view.queue_length, shown_as=name)
+            for view in views
+            for name in (view.info.name, *view.info.aliases)
+        ]
         return json_response({"devices": entries})
 
     async def status(self, request: Request) -> Response:
         """The client warns at submission unless `status` is `active`."""
         view = await self._view(request)
-        return json_response(status_dict(view.info, status=view.status, queue_length=view.queue_length))
+        shown_as = _name(request)
+        return json_response(
+            status_dict(view.info, status=view.status, queue_length=view.queue_length, shown_as=shown_as)
+        )
 
     async def configuration(self, request: Request) -> Response:
         """A `QasmBackendConfiguration`. 404 for a calibration this device does not have."""
         info = await self._calibrated(request)
-        return json_bytes(await asyncio.to_thread(configuration_json, info))
+        return json_bytes(await asyncio.to_thread(configuration_json, info, shown_as=_name(request)))
 
     async def properties(self, request: Request) -> Response:
         """`BackendProperties`; `{}` for a device without. `updated_before` is accepted: one calibration is kept."""
         info = await self._calibrated(request)
-        return json_bytes(await asyncio.to_thread(properties_json, info))
+        return json_bytes(await asyncio.to_thread(properties_json, info, shown_as=_name(request)))
 
     def _info(self, request: Request) -> DeviceInfo:
-        return self._api.directory.require(str(request.path_params["name"]), "backend")
+        return self._api.directory.require(_name(request), "backend")
 
     async def _view(self, request: Request) -> DeviceView:
         info = self._info(request)
@@ -78,3 +85,8 @@ class Backends:
         if view.calibration_id != wanted:
             raise NotFound("the device has no such calibration", field="calibration_id")
         return view.info
+
+
+def _name(request: Request) -> str:
+    """The name the client uses, its own or an alias: answers carry the same one."""
+    return str(request.path_params["name"])

@@ -73,7 +73,7 @@ class Jobs:
         """
         principal = principal_of(request)
         body = await read_body(request, self._api.settings.body_timeout_s)
-        document = json_object(request, body)
+        document = json_object(request, body, self._api.settings.json_depth)
         sender = Sender(
             tenant=principal.tenant,
             instance=text(request.headers.get("service-crn", ""), "Service-CRN"),
@@ -155,7 +155,8 @@ class Jobs:
         """Body `{"tags": [...]}`: at most 8 of 86 characters."""
         tenant = principal_of(request).tenant
         job_id = job_id_of(request)
-        document = json_object(request, await read_body(request, self._api.settings.body_timeout_s))
+        settings = self._api.settings
+        document = json_object(request, await read_body(request, settings.body_timeout_s), settings.json_depth)
         await self._gateway.set_tags(job_id, tenant, tags_of(document.get("tags")))
         return empty()
 

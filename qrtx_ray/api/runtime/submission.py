@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
 from qrtx_ray.api.directory import DeviceDirectory
 from qrtx_ray.api.envelope import tags_of
-from qrtx_ray.api.requests import integer, number, text
+from qrtx_ray.api.requests import integer, json_text, number, text
 from qrtx_ray.api.settings import ApiSettings
 from qrtx_ray.errors import NotFound, ValidationError
 from qrtx_ray.model import JobRequest, PayloadFormat, Program
@@ -62,7 +60,7 @@ def build_request(
     return JobRequest(
         program=program,
         device=device.name,
-        payload=orjson.dumps(params),
+        payload=json_text(params, "params", settings.json_depth),
         payload_format=PayloadFormat.RUNTIME,
         tenant=sender.tenant,
         instance=sender.instance,

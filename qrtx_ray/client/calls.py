@@ -1,0 +1,94 @@
+"""The calls of the native HTTP API as values: what is sent and how the answer is read. No I/O here.
+
+Both clients are made of these; they differ in how a call travels, not in what it says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+from urllib.parse import quote
+
+from qrtx_ray.client.messages import JobStatus
+
+__all__ = ["Call", "cancel", "delete", "devices", "get", "health", "history", "jobs", "results", "submit"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[T]):
+    """One request.
+
+    Args:
+        method: HTTP method.
+        path: Path below the base URL.
+        read: Makes the value of the JSON document that answers.
+        params: Query.
+        body: JSON document to send, if any.
+        headers: Further headers.
+        hold_s: How long the server may keep the answer back because it was asked to.
+        also: A further status whose document is an answer and no error.
+    """
+
+    method: str
+    path: str
+    read: Callable[[Any], T]
+    params: Mapping[str, Any] = field(default_factory=dict)
+    body: Mapping[str, Any] | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    hold_s: float = 0.0
+    also: int = 200
+
+    def options(self, timeout_s: float) -> dict[str, Any]:
+        """Keyword arguments of `httpx`'s ``request`` besides method and path."""
+        given = {"params": dict(self.params), "headers": dict(self.headers), "timeout": timeout_s + self.hold_s}
+        return given if self.body is None else {**given, "json": self.body}
+
+
+def job_path(job_id: str) -> str:
+    """The job's address; nothing in `job_id` can lead elsewhere."""
+    return f"/v1/jobs/{quote(job_id, safe='')}"
+
+
+def submit(body: Mapping[str, Any], idempotency_key: str | None) -> Call[JobStatus]:
+    headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
+    return Call("POST", "/v1/jobs", JobStatus.from_view, body=body, headers=headers)
+
+
+def get(job_id: str, hold_s: float = 0.0) -> Call[JobStatus]:
+    params = {"wait": round(hold_s, 3)} if hold_s else {}
+    return Call("GET", job_path(job_id), JobStatus.from_view, params, hold_s=hold_s)
+
+
+def results(job_id: str, *, memory: bool) -> Call[dict[str, Any]]:
+    return Call(
+        "GET", job_path(job_id) + "/results", lambda document: document["results"], {"memory": str(memory).lower()}
+    )
+
+
+def cancel(job_id: str) -> Call[JobStatus]:
+    return Call("POST", job_path(job_id) + "/cancel", JobStatus.from_view)
+
+
+def delete(job_id: str) -> Call[None]:
+    return Call("DELETE", job_path(job_id), lambda _: None)
+
+
+def history(job_id: str) -> Call[list[dict[str, Any]]]:
+    return Call("GET", job_path(job_id) + "/history", lambda document: document["changes"])
+
+
+def jobs(limit: int, offset: int, filters: Mapping[str, Any]) -> Call[list[JobStatus]]:
+    params = {"limit": limit, "offset": offset, **{name: value for name, value in filters.items() if value is not None}}
+    return Call("GET", "/v1/jobs", lambda page: [JobStatus.from_view(view) for view in page["jobs"]], params)
+
+
+def devices() -> Call[list[dict[str, Any]]]:
+    return Call("GET", "/v1/devices", lambda document: document["devices"])
+
+
+def health() -> Call[dict[str, Any]]:
+    # 503 while it takes no jobs; what is wrong stands in the same document
+    return Call("GET", "/v1/health", lambda document: document["details"], also=503)

@@ -1,0 +1,250 @@
+"""A group on its way through a child that is honest, dies, lies, hangs, or is stopped."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from qrtx_ray.actors.group_run import GroupRun
+from qrtx_ray.errors import ExecutionTimeout, StoreFull, WorkerDied
+from qrtx_ray.store.circuit_fs import CircuitFS
+
+from .building import ScriptedSandbox, group, honest, job_id, outcome, until
+
+
+@pytest.fixture
+def files(tmp_path):
+    return CircuitFS(str(tmp_path))
+
+
+def run_of(behave, files, *numbers):
+    box = ScriptedSandbox(behave)
+    return GroupRun(group(*numbers), box, files), box
+
+
+async def reports_of(run):
+    await run.execute()
+    return {report.job_id: report for report in await run.keep()}
+
+
+async def test_a_whole_group_runs_in_one_call_and_its_results_are_on_disk(files):
+    run, box = run_of(honest, files, 1, 2, 3)
+    reports = await reports_of(run)
+    assert box.calls == [[job_id(1), job_id(2), job_id(3)]]
+    for number in (1, 2, 3):
+        report = reports[job_id(number)]
+        assert report.error is None
+        assert (report.attempt, report.qpu_s, report.wall_s) == (1, 2.0, 0.1)
+        assert files.read_results(job_id(number), report.sha256) == b"results of " + job_id(number).encode()
+
+
+async def test_who_kills_the_child_is_found_and_nobody_else_suffers(files):
+    async def behave(ids, emit):
+        if job_id(2) in ids:
+            raise WorkerDied("the process that ran it was killed by signal 11 (SIGSEGV)")
+        return await honest(ids, emit)
+
+    run, box = run_of(behave, files, 1, 2, 3)
+    reports = await reports_of(run)
+    assert box.calls == [[job_id(1), job_id(2), job_id(3)], [job_id(1)], [job_id(2)], [job_id(3)]]
+    assert reports[job_id(2)].error.code == "worker_died"
+    assert reports[job_id(1)].error is None
+    assert reports[job_id(3)].error is None
+
+
+async def test_what_was_done_before_the_child_died_is_not_run_again(files):
+    async def behave(ids, emit):
+        if len(ids) > 1:
+            emit({"job_id": ids[0], "outcome": {"results": b"early", "qpu_s": 1.0, "wall_s": 0.0}})
+            raise WorkerDied("gone")
+        return await honest(ids, emit)
+
+    run, box = run_of(behave, files, 1, 2)
+    reports = await reports_of(run)
+    assert box.calls == [[job_id(1), job_id(2)], [job_id(2)]]
+    assert files.read_results(job_id(1), reports[job_id(1)].sha256) == b"early"
+
+
+async def test_a_group_that_takes_too_long_is_run_apart_so_that_only_the_slow_one_fails(files):
+    async def behave(ids, emit):
+        if job_id(1) in ids:
+            raise ExecutionTimeout("the run took longer than 5 s and was stopped")
+        return await honest(ids, emit)
+
+    run, _ = run_of(behave, files, 1, 2)
+    reports = await reports_of(run)
+    assert reports[job_id(1)].error.code == "execution_timeout"
+    assert reports[job_id(2)].error is None
+
+
+async def test_stopping_a_running_member_ends_the_call_at_once_and_the_others_run_again(files):
+    async def behave(ids, emit):
+        if job_id(1) in ids:
+            await asyncio.Event().wait()
+        return await honest(ids, emit)
+
+    run, box = run_of(behave, files, 1, 2)
+    task = asyncio.create_task(reports_of(run))
+    await until(lambda: box.calls)
+    assert run.stop(job_id(1), 1)
+    reports = await task
+    assert box.cut_short == 1
+    assert box.calls == [[job_id(1), job_id(2)], [job_id(2)]]
+    assert reports[job_id(1)].error.code == "stopped"
+    assert reports[job_id(2)].error is None
+
+
+async def test_a_member_stopped_while_a_new_child_is_awaited_never_runs(files):
+    """The call is under way but no child has got it: killing a child would change nothing."""
+    started = []
+
+    async def behave(ids, emit):
+        await asyncio.Event().wait()  # the spare is not ready yet
+        started.append(ids)
+
+    run, box = run_of(behave, files, 1)
+    task = asyncio.create_task(reports_of(run))
+    await until(lambda: box.calls)
+    assert run.stop(job_id(1), 1)
+    reports = await asyncio.wait_for(task, 1)
+    assert started == []
+    assert [report.error.code for report in reports.values()] == ["stopped"]
+
+
+async def test_stopping_two_members_one_after_the_other_leaves_the_rest(files):
+    async def behave(ids, emit):
+        if len(ids) > 1:
+            await asyncio.Event().wait()
+        return await honest(ids, emit)
+
+    run, box = run_of(behave, files, 1, 2, 3)
+    task = asyncio.create_task(reports_of(run))
+    for number in (1, 2):
+        await until(lambda number=number: len(box.calls) == number)
+        assert run.stop(job_id(number), 1)
+    reports = await task
+    assert {job: report.error and report.error.code for job, report in reports.items()} == {
+        job_id(1): "stopped",
+        job_id(2): "stopped",
+        job_id(3): None,
+    }
+
+
+async def test_a_stop_of_another_attempt_or_of_a_stranger_changes_nothing(files):
+    run, _ = run_of(honest, files, 1)
+    assert not run.stop(job_id(1), 2)
+    assert not run.stop(job_id(9), 1)
+    assert (await reports_of(run))[job_id(1)].error is None
+    assert not run.stop(job_id(1), 1), "it has ended"
+
+
+async def test_a_member_the_engine_is_silent_about_fails_and_is_not_run_for_ever(files):
+    async def behave(ids, emit):
+        return {"outcomes": [outcome(ids[0])]}
+
+    run, box = run_of(behave, files, 1, 2)
+    reports = await reports_of(run)
+    assert len(box.calls) == 1
+    assert reports[job_id(2)].error.code == "execution_failed"
+    assert "no outcome" in reports[job_id(2)].error.message
+
+
+@pytest.mark.parametrize("reply", [{}, {"outcomes": 7}, {"outcomes": [7, None, [], {"job_id": []}]}, {"outcomes": {}}])
+async def test_a_reply_that_makes_no_sense_is_silence(files, reply):
+    async def behave(ids, emit):
+        return reply
+
+    run, _ = run_of(behave, files, 1)
+    assert (await reports_of(run))[job_id(1)].error.code == "execution_failed"
+
+
+async def test_answers_for_strangers_and_second_answers_do_not_count(files):
+    async def behave(ids, emit):
+        emit({"job_id": job_id(9), "outcome": {"results": b"not mine"}})
+        emit({"job_id": None, "outcome": {"results": b"nobody's"}})
+        emit({"job_id": ids[0], "outcome": outcome(job_id(2))})
+        return {"outcomes": [outcome(ids[0], results=b"second"), outcome(job_id(9)), outcome(ids[1])]}
+
+    run, _ = run_of(behave, files, 1, 2)
+    reports = await reports_of(run)
+    assert set(reports) == {job_id(1), job_id(2)}
+    assert files.read_results(job_id(1), reports[job_id(1)].sha256) == b"results of " + job_id(2).encode()
+    assert not files.exists(job_id(9))
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        {"qpu_s": -1.0},
+        {"qpu_s": float("nan")},
+        {"qpu_s": "2"},
+        {"wall_s": float("inf")},
+        {"wall_s": True},
+        {"results": 10**12},
+        {"results": "text"},
+        {"results": b""},
+        {"results": None},
+        {"error": "an error that is none", "results": None},
+    ],
+)
+async def test_figures_that_are_none_fail_their_job_and_nobody_else(files, lie):
+    async def behave(ids, emit):
+        return {"outcomes": [outcome(ids[0], **lie), outcome(ids[1])]}
+
+    run, _ = run_of(behave, files, 1, 2)
+    reports = await reports_of(run)
+    assert "cannot be read" in reports[job_id(1)].error.message
+    assert reports[job_id(2)].error is None
+
+
+async def test_an_error_of_the_engine_is_passed_on_bounded(files):
+    said = {"code": "c" * 1000, "message": "m" * 10**6, "category": "ExecuteError", "retryable": "yes", "field": 3}
+
+    async def behave(ids, emit):
+        return {"outcomes": [outcome(ids[0], error=said)]}
+
+    run, _ = run_of(behave, files, 1)
+    error = (await reports_of(run))[job_id(1)].error
+    assert len(error.code) <= 64
+    assert len(error.message) <= 2000
+    assert (error.retryable, error.field) == (False, None)
+
+
+async def test_results_that_cannot_be_written_are_an_error_worth_a_retry(files, monkeypatch):
+    def full(*_):
+        raise StoreFull("no space is left for files; nothing of the call was kept")
+
+    monkeypatch.setattr(files, "write_results", full)
+    run, _ = run_of(honest, files, 1)
+    error = (await reports_of(run))[job_id(1)].error
+    assert (error.code, error.retryable) == ("store_full", True)
+
+
+async def test_progress_is_kept_within_bounds_and_only_for_members_at_work(files):
+    seen = []
+
+    async def behave(ids, emit):
+        for fraction in (0.25, 7.5, -1.0, float("nan"), "half"):
+            emit({"job_id": ids[0], "progress": fraction})
+            seen.append(run.progress()[0][2])
+        emit({"job_id": job_id(9), "progress": 0.5})
+        return await honest(ids, emit)
+
+    run, _ = run_of(behave, files, 1)
+    await reports_of(run)
+    assert seen == [0.25, 1.0, 0.0, 0.0, 0.0]
+    assert [job for job, _, _ in run.progress()] == [job_id(1)]
+
+
+async def test_an_agent_that_ends_takes_its_call_with_it(files):
+    async def behave(ids, emit):
+        await asyncio.Event().wait()
+
+    run, box = run_of(behave, files, 1)
+    task = asyncio.create_task(run.execute())
+    await until(lambda: box.calls)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert box.cut_short == 1
