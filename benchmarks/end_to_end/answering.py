@@ -29,7 +29,9 @@ def answering(runtime: LocalRuntime, options: Options) -> Iterator[Figure]:
     """p99 of GET /v1/jobs, idle and while the circuit runs; a Bell pair on another device meanwhile."""
     plan = {"mode": "poll", "url": runtime.url, "token": runtime.token, "path": "/v1/jobs", "pause_s": PAUSE_S}
     idle, _ = _poll_while(plan, lambda: time.sleep(options.pick(4, 2)))
-    samples, (heavy, bell, bell_s) = _poll_while(plan, lambda: _heavy_and_bell(runtime, options.seed))
+    samples, (heavy, bell, bell_s) = _poll_while(
+        plan, lambda: _heavy_and_bell(runtime, options.seed, options.pick(30, 15))
+    )
     begin, end = _time(heavy, "started_at"), _time(heavy, "finished_at")
     during = [seconds for at, seconds in samples if begin <= at <= end]
     yield Figure("api_p99_ms_during_22q", 1e3 * percentile(during, 99), "ms", 100)
@@ -51,11 +53,11 @@ def _poll_while(plan: dict[str, Any], work: Callable[[], Any]) -> tuple[Samples,
         return side.result()["samples"], done
 
 
-def _heavy_and_bell(runtime: LocalRuntime, seed: int) -> tuple[JobStatus, JobStatus, float]:
+def _heavy_and_bell(runtime: LocalRuntime, seed: int, layers: int) -> tuple[JobStatus, JobStatus, float]:
     """The 22-qubit job, and a Bell pair sent while it ran, with the seconds until that had ended."""
     edges = {qubits for _, qubits in DeviceModel.load(DEVICE).instructions if len(qubits) == 2}
     with QrtxClient(runtime.url, runtime.token) as client:
-        heavy = client.submit(deep(seed, edges), DEVICE, shots=SHOTS, seed=seed)
+        heavy = client.submit(deep(seed, edges, layers=layers), DEVICE, shots=SHOTS, seed=seed)
         for status in client.watch(heavy.id):
             if status.state == "Executing":
                 break

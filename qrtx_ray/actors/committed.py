@@ -27,16 +27,23 @@ class CommittedRecords:
         self._live: dict[JobId, JobRecord] = {}
         self._finished: OrderedDict[JobId, JobRecord] = OrderedDict()
 
-    def update(self, records: Iterable[JobRecord]) -> None:
+    def update(self, records: Iterable[JobRecord]) -> list[JobRecord]:
+        """Take records in; returns those that say something new to the outside."""
+        news = []
         for record in records:
             if record.terminal:
                 self._live.pop(record.id, None)
+                before = self._finished.get(record.id)
+                if before is None or before.tags != record.tags:
+                    news.append(record)  # else only our own note that its metadata file is written
                 self._finished[record.id] = record
                 self._finished.move_to_end(record.id)
             else:
                 self._live[record.id] = record
+                news.append(record)
         while len(self._finished) > self._capacity:
             self._finished.popitem(last=False)
+        return news
 
     def forget(self, job_ids: Iterable[JobId]) -> None:
         for job_id in job_ids:

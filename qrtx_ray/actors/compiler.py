@@ -1,7 +1,8 @@
 """The compiler actor: pulls batches of jobs to decode, validate and transpile, and has child processes do it.
 
 Whatever a tenant sent is parsed in a child with little memory, no files, no network and a deadline. A child that dies
-costs the batch; the members are then compiled one by one, so that only the guilty job fails.
+costs the job it was at work on: what it had reported before is kept, and the rest goes to the next child. There are two
+children, each fed by a loop of its own, so that a job that takes all its time does not make everybody wait.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import logging
 import os
 import secrets
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
 from ray.exceptions import RayTaskError
@@ -30,7 +32,7 @@ log = logging.getLogger("qrtx.compiler")
 
 BATCH = 16
 RESTART_PAUSE_S = 0.2
-LOOPS_PER_CHILD = 2  # while one batch is in the child, the other is on its way to or from the scheduler
+CHILDREN = 2  # while one is held up by a long job, or its batch is on the way, the other works
 
 
 class CompilerActor:
@@ -47,12 +49,12 @@ class CompilerActor:
         self._incarnation = secrets.token_hex(8)
         self._link = SchedulerLink()
         self._files = CircuitFS(self._settings.paths.circuit_fs_url)
-        self._sandbox = compiler_sandbox(self._settings)
+        self._sandboxes = [compiler_sandbox(self._settings) for _ in range(CHILDREN)]
         self._joined = asyncio.Event()
         self._joining = asyncio.Lock()
         self._generation = 0
         loop = asyncio.get_running_loop()
-        parts = [self._start, self._beat, *[self._compile] * LOOPS_PER_CHILD]
+        parts = [self._beat, *(partial(self._compile, sandbox) for sandbox in self._sandboxes)]
         self._tasks = [loop.create_task(self._forever(part)) for part in parts]
 
     async def ping(self) -> int:
@@ -61,12 +63,8 @@ class CompilerActor:
 
     async def status(self) -> dict[str, Any]:
         """Process ids, as plain data."""
-        return {"name": self._name, "pid": os.getpid(), "child_pid": self._sandbox.pid}
-
-    async def _start(self) -> None:
-        await self._sandbox.start()
-        await self._join(0)
-        await asyncio.Event().wait()
+        pids = [sandbox.pid for sandbox in self._sandboxes]
+        return {"name": self._name, "pid": os.getpid(), "child_pid": pids[0], "child_pids": pids}
 
     async def _join(self, seen: int) -> None:
         """Join, unless somebody has since `seen` was read: a second join would drop work just leased."""
@@ -84,8 +82,10 @@ class CompilerActor:
                 await self._join(seen)
             await asyncio.sleep(self._settings.resources.check_interval)
 
-    async def _compile(self) -> None:
-        await self._joined.wait()
+    async def _compile(self, sandbox: Sandbox) -> None:
+        await sandbox.start()
+        if not self._joined.is_set():
+            await self._join(0)
         reports: list[CompileReport] = []
         while True:
             seen = self._generation
@@ -98,21 +98,32 @@ class CompilerActor:
             if not lease.known:
                 await self._join(seen)
                 continue
-            reports = await self._compile_batch(list(lease.tasks))
+            reports = await self._compile_batch(sandbox, list(lease.tasks))
 
-    async def _compile_batch(self, tasks: list[CompileTask]) -> list[CompileReport]:
-        if not tasks:
-            return []
-        try:
-            answers = await self._call(self._sandbox, tasks)
-        except QrtxError as error:
-            if len(tasks) == 1:
-                return [CompileReport(tasks[0].job_id, tasks[0].attempt, error=self._blame(error))]
-            alone = [await self._compile_batch([task]) for task in tasks]
-            return [report for reports in alone for report in reports]
-        return await asyncio.to_thread(self._keep, tasks, answers)
+    async def _compile_batch(self, sandbox: Sandbox, tasks: list[CompileTask]) -> list[CompileReport]:
+        reports: list[CompileReport] = []
+        while tasks:
+            answers: dict[str, dict[str, Any]] = {}
+            error = await self._call(sandbox, tasks, answers)
+            done = [task for task in tasks if error is None or task.job_id in answers]
+            tasks = [task for task in tasks if error is not None and task.job_id not in answers]
+            reports += await asyncio.to_thread(self._keep, done, answers)
+            if error is not None and tasks and not done:
+                # Nothing was finished before it, so the first had the child and the time to itself.
+                guilty, *tasks = tasks
+                reports.append(CompileReport(guilty.job_id, guilty.attempt, error=self._blame(error)))
+        return reports
 
-    async def _call(self, sandbox: Sandbox, tasks: list[CompileTask]) -> dict[str, dict[str, Any]]:
+    async def _call(
+        self, sandbox: Sandbox, tasks: list[CompileTask], answers: dict[str, dict[str, Any]]
+    ) -> QrtxError | None:
+        """Have `tasks` compiled in turn; fills `answers` by job. An error returned is the child's."""
+
+        def heard(event: dict[str, Any]) -> None:
+            report = event.get("report")
+            if isinstance(report, dict) and isinstance(report.get("job_id"), str):
+                answers[report["job_id"]] = report
+
         message = {
             "tasks": [
                 {
@@ -129,13 +140,14 @@ class CompilerActor:
                 for task in tasks
             ]
         }
-        reply = await sandbox.call(message, deadline_s=self._settings.compiler.timeout)
-        answers = reply.get("reports")
-        return {
-            answer["job_id"]: answer
-            for answer in (answers if isinstance(answers, list) else ())
-            if isinstance(answer, dict) and isinstance(answer.get("job_id"), str)
-        }
+        try:
+            reply = await sandbox.call(message, deadline_s=self._settings.compiler.timeout, on_event=heard)
+        except QrtxError as error:
+            return error
+        reports = reply.get("reports")
+        for report in reports if isinstance(reports, list) else ():
+            heard({"report": report})
+        return None
 
     def _keep(self, tasks: list[CompileTask], answers: dict[str, dict[str, Any]]) -> list[CompileReport]:
         """Write the artefacts, then report: whoever sees a compiled job finds its files."""
@@ -172,5 +184,5 @@ class CompilerActor:
             try:
                 await part()
             except Exception:
-                log.exception("%s: %s failed; it starts again", self._name, part.__name__)
+                log.exception("%s: %s failed; it starts again", self._name, getattr(part, "__name__", "compiling"))
                 await asyncio.sleep(RESTART_PAUSE_S)

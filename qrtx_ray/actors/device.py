@@ -32,6 +32,10 @@ __all__ = ["DeviceActor"]
 log = logging.getLogger("qrtx.device")
 
 RESTART_PAUSE_S = 0.2
+START_NOTICE_S = 0.05  # a shorter run reports its end, which says that it had begun
+KEEP_QUBITS_S = 1.0
+GO_ALONG_S = 0.01
+RUNNING = "running"  # the level-1 lease is for whatever group runs
 
 
 @dataclass(slots=True)
@@ -81,6 +85,10 @@ class DeviceActor:
         self._joining = asyncio.Lock()
         self._generation = 0
         self._state: Any = None
+        self._leased_qubits = 0
+        self._idle_since = 0.0
+        self._keeping: set[asyncio.Task[Any]] = set()
+        self._leasing = False
         self._background: set[asyncio.Task[Any]] = set()
         for part in (self._fetch, self._execute, self._report, self._beat):
             self._spawn(self._forever(part))
@@ -136,9 +144,14 @@ class DeviceActor:
         while True:
             await self._held_none.wait()
             await self._accepting.wait()
+            await self._last_reports()
             seen = self._generation
             async with self._delivering() as delivery:
-                lease = await self._link.call("lease", self._name, self._incarnation, capacity, delivery.reports)
+                self._leasing = True
+                try:
+                    lease = await self._link.call("lease", self._name, self._incarnation, capacity, delivery.reports)
+                finally:
+                    self._leasing = False
                 delivery.acknowledged = lease.known
             if not lease.known:
                 await self._join(seen)
@@ -158,16 +171,23 @@ class DeviceActor:
             self._held_none.set()  # the next group is fetched while this one runs
             attempts = self._run.members()
             await self._occupy(group)
-            self._spawn(self._quietly(self._link.call_once("started", self._name, self._incarnation, attempts)))
+            notice = asyncio.get_running_loop().call_later(START_NOTICE_S, self._note_start, self._run)
             try:
                 await self._run.execute()
-                self._spawn(self._keep(self._run))  # the child goes on with the next group meanwhile
+                # The child goes on with the next group meanwhile.
+                keeping = self._spawn(self._keep(self._run))
+                self._keeping.add(keeping)
+                keeping.add_done_callback(self._keeping.discard)
             except Exception as error:
                 log.exception("%s: a group could not be run", self._name)
                 self._hand_in([RunReport(*attempt, error=_our_fault(error)) for attempt in attempts])
+            notice.cancel()
             self._unacknowledged.update(dict.fromkeys(attempts))
             self._run = None
-            self._spawn(self._vacate(group))
+            self._idle_since = asyncio.get_running_loop().time()
+
+    def _note_start(self, run: GroupRun) -> None:
+        self._spawn(self._quietly(self._link.call_once("started", self._name, self._incarnation, run.members())))
 
     async def _keep(self, run: GroupRun) -> None:
         try:
@@ -176,9 +196,18 @@ class DeviceActor:
             log.exception("%s: results could not be kept", self._name)
             self._hand_in([RunReport(*attempt, error=_our_fault(error)) for attempt in run.members()])
 
+    async def _last_reports(self) -> None:
+        """Wait a moment for results that are being kept: their reports can then go along with the next lease."""
+        if self._keeping:
+            await asyncio.wait(self._keeping, timeout=GO_ALONG_S)
+
     async def _report(self) -> None:
         while True:
             await self._reports_any.wait()
+            if not self._leasing:
+                await asyncio.sleep(GO_ALONG_S)  # a lease is about to be asked for, and takes them along
+            if not self._reports:
+                continue
             seen = self._generation
             async with self._delivering() as delivery:
                 known = await self._link.call("report", self._name, self._incarnation, delivery.reports)
@@ -193,6 +222,7 @@ class DeviceActor:
             beat = Heartbeat(self._name, self._incarnation, self._here(), tuple(run.progress()) if run else ())
             if not await self._link.call("heartbeat", beat):
                 await self._join(seen)
+            await self._vacate_when_idle()
             await asyncio.sleep(self._settings.resources.check_interval)
 
     # ------------------------------------------------------------------------------------------------ inside
@@ -235,12 +265,20 @@ class DeviceActor:
                 self._hand_in(delivery.reports)
 
     async def _occupy(self, group: Group) -> None:
-        """Take the level-1 lease of the group's live qubits."""
-        qubits = {member.job_id: member.qubits for member in group.members}
-        await self._state_manager("occupy", group.device, self._name, self._incarnation, group.id, qubits)
+        """Have the level-1 lease cover the group's live qubits. It is kept from group to group and only ever grows while
+        there is work: a lease for every group would cost more than many groups do.
+        """
+        wanted = sum(member.qubits for member in group.members)
+        if wanted > self._leased_qubits:
+            self._leased_qubits = wanted
+            qubits = {RUNNING: wanted}
+            await self._state_manager("occupy", group.device, self._name, self._incarnation, RUNNING, qubits)
 
-    async def _vacate(self, group: Group) -> None:
-        await self._state_manager("vacate", self._name, self._incarnation, group.id)
+    async def _vacate_when_idle(self) -> None:
+        idle = self._run is None and self._held is None
+        if self._leased_qubits and idle and asyncio.get_running_loop().time() - self._idle_since > KEEP_QUBITS_S:
+            self._leased_qubits = 0
+            await self._state_manager("vacate", self._name, self._incarnation, RUNNING)
 
     async def _state_manager(self, method: str, *arguments: Any) -> None:
         # Leases are bookkeeping that a restarted state manager builds up again; no job waits for one to come back.
@@ -252,10 +290,11 @@ class DeviceActor:
         except RayError:
             self._state = None
 
-    def _spawn(self, work: Coroutine[Any, Any, Any]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         task = asyncio.get_running_loop().create_task(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
+        return task
 
     @staticmethod
     async def _quietly(call: Awaitable[Any]) -> None:

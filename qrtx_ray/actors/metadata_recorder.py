@@ -19,7 +19,7 @@ __all__ = ["MetadataRecorder"]
 
 log = logging.getLogger("qrtx.scheduler")
 
-GATHER_S = 0.05
+GATHER_S = 0.25
 RETRY_S = 1.0
 BATCH = 200
 

@@ -17,6 +17,7 @@ import logging
 import os
 import secrets
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -26,7 +27,7 @@ from qrtx_ray.actors.errands import Errands
 from qrtx_ray.actors.faults import reached
 from qrtx_ray.actors.feed import Feed
 from qrtx_ray.actors.journal import Journal, Payloads
-from qrtx_ray.actors.mailboxes import Mailboxes
+from qrtx_ray.actors.mailboxes import Mailbox, Mailboxes
 from qrtx_ray.actors.metadata_recorder import MetadataRecorder
 from qrtx_ray.actors.outbox import Outbox
 from qrtx_ray.actors.payload_cache import PayloadCache
@@ -62,6 +63,7 @@ log = logging.getLogger("qrtx.scheduler")
 
 LEASE_WAIT_S = 15.0
 FOLLOW_WAIT_S = 20.0
+CROWD_JOBS = 4
 TICK_S = 0.25
 TICK_MIN_S = 0.01
 LAST_WORDS_S = 0.2  # for the answers to those whose request was refused
@@ -86,6 +88,7 @@ class SchedulerActor:
         self._compilers: Mailboxes[tuple[tuple[str, int], ...]] = Mailboxes()
         self._payloads = PayloadCache(64 * 1024 * 1024)
         self._committed = CommittedRecords(self._settings.performance.status_cache_entries)
+        self._events: Counter[str] = Counter()
         self._ready = asyncio.Event()
         self._main = asyncio.get_running_loop().create_task(self._run())
 
@@ -233,7 +236,11 @@ class SchedulerActor:
             jobs={state: sum(levels) for state, levels in snapshot["jobs"].items()},
             agents={name: now - heard for name, heard in self._agents.last_heard().items()},
             compilers={name: now - heard for name, heard in self._compilers.last_heard().items()},
-            counters={"stale_reports": snapshot["stale_reports"], "changes": snapshot["sequence"]},
+            counters={
+                "stale_reports": snapshot["stale_reports"],
+                "changes": snapshot["sequence"],
+                **{f"events_{name}": count for name, count in self._events.items()},
+            },
             extra=snapshot,
         )
 
@@ -277,6 +284,7 @@ class SchedulerActor:
             ]
             slim = tuple(CompileReport(r.job_id, r.attempt, r.profile, b"", r.error) for r in reports)
             self._apply(on.JobsCompiled(compiler, incarnation, slim), executables)
+        await self._linger(box)
         self._apply(on.CompilerReady(compiler, incarnation, capacity))
         taken = await box.take(LEASE_WAIT_S)
         box.heard_at = self._clock.monotonic()
@@ -320,6 +328,7 @@ class SchedulerActor:
         if reports:
             _, performed = self._apply(on.RunsReported(agent, incarnation, tuple(reports)))
             await self._durable(performed)
+        await self._linger(box)
         self._apply(on.AgentReady(agent, incarnation, capacity))
         group = await box.take(LEASE_WAIT_S)
         if group is None:
@@ -355,6 +364,11 @@ class SchedulerActor:
 
     # ------------------------------------------------------------------------------------------------ inside
 
+    async def _linger(self, box: Mailbox[Any]) -> None:
+        # Somebody who sends one job after the other must not wait for company that never comes.
+        if self._core.live_jobs >= CROWD_JOBS:
+            await box.linger()
+
     def _with_deadline(self, request: JobRequest) -> JobRequest:
         if request.queue_timeout_s is not None:
             return request
@@ -366,6 +380,7 @@ class SchedulerActor:
 
     def _apply(self, event: on.Event, payloads: Payloads = ()) -> tuple[list[do.Command], asyncio.Future[None]]:
         """Hand one event to the core and queue what it commands behind the commit."""
+        self._events[type(event).__name__] += 1
         try:
             commands = self._core.handle(event, self._now())
         except Exception as error:
@@ -388,9 +403,9 @@ class SchedulerActor:
                 case do.Persist():
                     for job_id, kind in command.drop_payloads:
                         self._payloads.discard(job_id, kind)
-                    self._committed.update(command.records)
+                    news = self._committed.update(command.records)
                     self._committed.forget(command.deletions)
-                    self._feed.publish(command.records, command.deletions)
+                    self._feed.publish(news, command.deletions)
                     self._recorder.forget(command.deletions)
                 case do.Compile():
                     self._compilers.put(command.compiler, command.incarnation, command.tasks)

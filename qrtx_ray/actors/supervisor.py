@@ -36,7 +36,7 @@ __all__ = ["SupervisorActor", "actor_names", "ensure_runtime", "wait_until_ready
 
 log = logging.getLogger("qrtx.supervisor")
 
-WATCH_S = 2.0
+WATCH_S = 5.0
 HEAD = "node:__internal_head__"
 
 
@@ -122,7 +122,7 @@ class SupervisorActor:
     """
 
     def __init__(self, settings: dict[str, Any]) -> None:
-        self._settings = Settings.from_dict(settings)
+        self._wanted = _wanted(Settings.from_dict(settings))
         self._created = asyncio.Event()
         self._task = asyncio.get_running_loop().create_task(self._watch())
 
@@ -133,7 +133,7 @@ class SupervisorActor:
     async def wait_until_ready(self) -> dict[str, int]:
         """Process ids of all actors, once all of them answer."""
         await self._created.wait()
-        names = [wanted.name for wanted in _wanted(self._settings)]
+        names = [wanted.name for wanted in self._wanted]
         return dict(zip(names, await asyncio.gather(*(self._pid(name) for name in names)), strict=True))
 
     async def _pid(self, name: str) -> int:
@@ -149,7 +149,7 @@ class SupervisorActor:
 
     async def _watch(self) -> None:
         while True:
-            for wanted in _wanted(self._settings):
+            for wanted in self._wanted:
                 await self._keep(wanted)
             self._created.set()
             await asyncio.sleep(WATCH_S)

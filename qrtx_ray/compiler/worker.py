@@ -33,9 +33,10 @@ def create(config: dict[str, Any]) -> Handler:
             `pipeline.CompilerConfig`; ``custom_devices``, a folder of further device metadata. All may be missing.
 
     The handler takes ``{"tasks": [{"job_id", "program", "device", "payload", "payload_format", "seed", "client"}]}`` and
-    returns ``{"reports": [...]}`` in the same order, each with ``job_id``, ``profile`` (the fields of a
+    returns ``{"reports": [...]}``, each with ``job_id``, ``profile`` (the fields of a
     `CircuitProfile`, or None), ``executable`` (bytes), ``artefacts`` (file name → text) and ``error`` (the fields of an
-    `ErrorInfo`, or None). It never raises for what a task contains.
+    `ErrorInfo`, or None). It never raises for what a task contains. Of several tasks each report is emitted as soon as it
+    stands, as ``{"report": …}``, and none returned: when a later task costs the process, the earlier ones are done.
     """
     # One child compiles one circuit at a time; threads of its libraries would only fight the other children for cores.
     os.environ.setdefault("RAYON_NUM_THREADS", "1")
@@ -46,8 +47,13 @@ def create(config: dict[str, Any]) -> Handler:
 
     compiler = Compiler.from_config(config)
 
-    def handle(message: dict[str, Any], emit: Emit) -> dict[str, Any]:  # noqa: ARG001 - compiling has no progress
-        return {"reports": [_report(compiler, task) for task in message["tasks"]]}
+    def handle(message: dict[str, Any], emit: Emit) -> dict[str, Any]:
+        tasks = message["tasks"]
+        if len(tasks) == 1:
+            return {"reports": [_report(compiler, tasks[0])]}
+        for task in tasks:
+            emit({"report": _report(compiler, task)})
+        return {"reports": []}
 
     return handle
 

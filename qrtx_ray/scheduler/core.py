@@ -181,6 +181,11 @@ class Core:
         return compiler is not None and compiler.incarnation == incarnation
 
     @property
+    def live_jobs(self) -> int:
+        """Jobs that have not ended."""
+        return self._world.live
+
+    @property
     def stale_reports(self) -> int:
         """Reports that changed nothing because they spoke of the past."""
         return self._world.stale_reports

@@ -116,12 +116,13 @@ async def test_groups_run_and_their_results_are_durable_before_the_report(bench)
     assert (await bench.agent.status())["running"] == []
 
 
-async def test_the_live_qubits_of_a_running_group_are_leased(bench):
+async def test_the_live_qubits_of_a_running_group_are_leased(bench, monkeypatch):
+    monkeypatch.setattr("qrtx_ray.actors.device.KEEP_QUBITS_S", 0.0)
     gate = Gate(bench.box)
     bench.scheduler.groups.put_nowait(group(1, 2))
     await until(lambda: bench.box.calls)
     [lease] = await bench.state.live_qubits()
-    assert lease["qubits"] == {job_id(1): 2, job_id(2): 2}
+    assert lease["qubits"] == {"running": 4}
     gate.open.set()
     await until(lambda: bench.scheduler.reports)
     async with asyncio.timeout(2):

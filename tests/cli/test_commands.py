@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from qiskit import QuantumCircuit, qpy
+from qiskit.circuit import Parameter
 
 from qrtx_ray import __version__
 from qrtx_ray.cli.main import main
+from qrtx_ray.client import QrtxClient
 from qrtx_ray.launch import LocalRuntime
 
 pytestmark = pytest.mark.cluster
@@ -42,7 +44,7 @@ class Outcome:
 @pytest.fixture
 def qrtx(
     runtime: LocalRuntime, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Iterator[Callable[..., Outcome]]:
+) -> Callable[..., Outcome]:
     monkeypatch.setenv("QRTX_URL", runtime.url)
     monkeypatch.setenv("QRTX_TOKEN", runtime.token)
     monkeypatch.chdir(tmp_path)
@@ -54,7 +56,7 @@ def qrtx(
         said = capsys.readouterr()
         return Outcome(int(ended.value.code or 0), said.out, said.err)
 
-    yield call
+    return call
 
 
 def test_the_version_is_told(qrtx: Callable[..., Outcome]) -> None:
@@ -145,20 +147,39 @@ def test_a_job_that_has_ended_cannot_be_cancelled(qrtx: Callable[..., Outcome]) 
     assert refused.err.startswith("error (invalid_state): ")
 
 
-def test_a_long_job_shows_progress_and_is_cancelled(qrtx: Callable[..., Outcome]) -> None:
-    circuit = QuantumCircuit(14)
-    for layer in range(8):
-        for qubit in range(14):
-            circuit.rx(0.3 + qubit, qubit)
-        for qubit in range(layer % 2, 13, 2):
+def swept(rows: int) -> tuple[QuantumCircuit, list[list[float]]]:
+    """A noisy parameter sweep: exact density matrices, some 20 to 60 ms a row."""
+    angle = Parameter("a")
+    circuit = QuantumCircuit(8)
+    for layer in range(6):
+        for qubit in range(8):
+            circuit.rx(angle, qubit)
+        for qubit in range(layer % 2, 7, 2):
             circuit.cz(qubit, qubit + 1)
     circuit.measure_all()
-    with Path("long.qpy").open("wb") as file:
-        qpy.dump(circuit, file)
-    job_id = qrtx("submit", "long.qpy", "-d", "fake_sherbrooke@aer", "--shots", "100000").out.strip()
+    return circuit, [[0.01 * row] for row in range(rows)]
+
+
+def test_a_long_job_shows_its_progress(qrtx: Callable[..., Outcome], runtime: LocalRuntime) -> None:
+    circuit, values = swept(300)
+    with QrtxClient(runtime.url, runtime.token) as client:
+        job_id = client.submit(circuit, "fake_sherbrooke@aer", shots=1, parameters=values).id
+    followed = qrtx("watch", job_id)
+    assert followed.code == 0
+    shown = [int(line.split()[2].rstrip("%")) for line in followed.lines if line.endswith("%")]
+    assert shown
+    assert shown == sorted(shown)
+    assert all(0 < percent <= 100 for percent in shown)
+
+
+def test_a_running_job_is_cancelled(qrtx: Callable[..., Outcome], runtime: LocalRuntime) -> None:
+    circuit, values = swept(9000)
+    with QrtxClient(runtime.url, runtime.token) as client:
+        job_id = client.submit(circuit, "fake_sherbrooke@aer", shots=1, parameters=values).id
+        next(status for status in client.watch(job_id) if status.state == "Executing")
     cancelled = qrtx("cancel", job_id)
     assert cancelled.code == 0
-    assert job_id in cancelled.out
+    assert cancelled.out.startswith(job_id)
     followed = qrtx("watch", job_id)
     assert followed.code == 1
     assert "Cancelled" in followed.out

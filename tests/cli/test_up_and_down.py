@@ -34,7 +34,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 def told(environment: dict[str, str], *words: str) -> str:
-    ended = subprocess.run([*QRTX, *words], env=environment, capture_output=True, text=True, timeout=60)
+    ended = subprocess.run([*QRTX, *words], env=environment, check=False, capture_output=True, text=True, timeout=60)
     assert ended.returncode == 0, ended.stderr
     return ended.stdout
 
@@ -81,9 +81,13 @@ def test_up_says_where_everything_is(up: tuple[subprocess.Popen[str], Path], env
 def test_the_environment_is_all_the_official_client_needs(
     up: tuple[subprocess.Popen[str], Path], environment: dict[str, str]
 ) -> None:
-    script = "from qiskit_ibm_runtime import QiskitRuntimeService as S; print(S().backend('fake_manila@aer').num_qubits)"
+    script = (
+        "from qiskit_ibm_runtime import QiskitRuntimeService as S; print(S().backend('fake_manila@aer').num_qubits)"
+    )
     shell = f'eval "$({sys.executable} -m qrtx_ray.cli.main env)" && {sys.executable} -W ignore -c "{script}"'
-    ended = subprocess.run(["sh", "-c", shell], env=environment, capture_output=True, text=True, timeout=60)
+    ended = subprocess.run(
+        ["sh", "-c", shell], env=environment, check=False, capture_output=True, text=True, timeout=60
+    )
     assert (ended.stdout, ended.returncode) == ("5\n", 0), ended.stderr
 
 
@@ -94,7 +98,9 @@ def test_the_status_is_ready(up: tuple[subprocess.Popen[str], Path], environment
 def test_a_second_runtime_with_the_same_storage_is_refused(
     up: tuple[subprocess.Popen[str], Path], environment: dict[str, str]
 ) -> None:
-    second = subprocess.run([*QRTX, "up", "--port", "0"], env=environment, capture_output=True, text=True, timeout=60)
+    second = subprocess.run(
+        [*QRTX, "up", "--port", "0"], env=environment, check=False, capture_output=True, text=True, timeout=60
+    )
     assert second.returncode == 1
     assert f"is up already (process {up[0].pid})" in second.stderr
 
@@ -114,7 +120,7 @@ def open_ports(processes: dict[int, str]) -> list[str]:
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         for row in Path(table).read_text().splitlines()[1:]:
             _, local, _, state, *rest = row.split()
-            loopback = local.startswith("0100007F:") or local.startswith("0" * 24 + "01000000:")
+            loopback = local.startswith(("0100007F:", "0" * 24 + "01000000:"))
             if state == "0A" and not loopback:
                 inodes.add(f"socket:[{rest[5]}]")
     out = []
@@ -131,7 +137,7 @@ def test_a_script_submitted_to_ray_finds_the_runtime(
     line = next(line for line in up[1].read_text().splitlines() if "ray job submit" in line)
     given = dict(word.split("=", 1) for word in line.split() if "=" in word)
     words = ["ray", "job", "submit", "--working-dir", str(JOBS.parent), "--", sys.executable, JOBS.name]
-    ended = subprocess.run(words, env=environment | given, capture_output=True, text=True, timeout=90)
+    ended = subprocess.run(words, env=environment | given, check=False, capture_output=True, text=True, timeout=90)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "fake_manila@aer: Completed, P(0000)+P(1111) = 0." in ended.stdout
     assert "fake_sherbrooke@aer: Completed" in ended.stdout
@@ -146,5 +152,5 @@ def test_down_ends_every_process(up: tuple[subprocess.Popen[str], Path], environ
     while left := processes_of(environment):
         assert time.monotonic() < deadline, left
         time.sleep(0.1)
-    again = subprocess.run([*QRTX, "down"], env=environment, capture_output=True, text=True, timeout=60)
+    again = subprocess.run([*QRTX, "down"], env=environment, check=False, capture_output=True, text=True, timeout=60)
     assert (again.returncode, "no runtime is up" in again.stderr) == (1, True)

@@ -284,5 +284,5 @@ def test_a_deleted_job_is_gone(service: QiskitRuntimeService) -> None:
     job = SamplerV2(backend).run([isa(ghz(2), backend)], shots=20)
     job.result()
     service.delete_job(job.job_id())
-    with pytest.raises(Exception, match="no such job|not found"):
+    with pytest.raises(Exception, match=r"no such job|not found"):
         service.job(job.job_id())

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from qiskit import QuantumCircuit, qpy
-from qiskit.circuit import Parameter
+from qiskit.circuit import Gate, Parameter
 from qiskit_ibm_runtime import RuntimeEncoder
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "circuit_object",
     "deep",
     "doubling",
+    "doubling_circuit",
     "encoded",
     "gadgets",
     "half_turns",
@@ -133,6 +134,25 @@ def doubling(levels: int) -> str:
     """Gates that call the gate below twice: 2**levels operations in a kilobyte."""
     gates = "gate g0 a { h a; } " + "".join(f"gate g{n} a {{ g{n - 1} a; g{n - 1} a; }} " for n in range(1, levels + 1))
     return f"{QASM2}{gates}qreg q[1]; creg c[1]; g{levels} q[0]; measure q[0] -> c[0];"
+
+
+def doubling_circuit(levels: int) -> QuantumCircuit:
+    """The same as a circuit, its lowest gate a register of work: 64 * 2**levels operations."""
+    body = QuantumCircuit(1)
+    for _ in range(64):
+        body.h(0)
+    for level in range(levels):
+        gate = Gate(f"g{level}", 1, [])
+        gate.definition = body
+        body = QuantumCircuit(1)
+        body.append(gate, [0], copy=False)
+        body.append(gate, [0], copy=False)
+    circuit = QuantumCircuit(1, 1)
+    gate = Gate("top", 1, [])
+    gate.definition = body
+    circuit.append(gate, [0], copy=False)
+    circuit.measure(0, 0)
+    return circuit
 
 
 def gadgets() -> dict[str, Any]:

@@ -185,24 +185,6 @@ async def test_deep_brackets_of_openqasm_2_do_no_harm(child: Sandbox) -> None:
     assert await compiles(child)
 
 
-async def test_a_circuit_that_needs_too_much_memory_is_its_own_error() -> None:
-    """A megabyte of bare zeros allowed here would take the reader gigabytes: the child has 96 MiB, and lives on."""
-    limits = SandboxLimits(memory_bytes=96 * MIB)
-    config = {"limits": {"qubits": 2**31, "instructions": 10**9}}
-    sandbox = Sandbox("qrtx_ray.compiler.worker:create", config, limits, preload=("qiskit", "qrtx_ray.compiler.worker"))
-    try:
-        await sandbox.start()
-        body = native_body(circuits=[{"format": "qpy", "source": corpus.packed(corpus.many_qubits_declared(120))}])
-        big = task(body, "fake_sherbrooke@aer_ideal")
-        for one in (big, of_source(f"{QASM2} qreg q[5]; creg c[5]; {'h q;' * 400_000} measure q -> c;", "qasm2")):
-            report = await asked(sandbox, one, 20.0)
-            assert report["error"] is not None
-            assert_clean(report["error"]["message"])
-            assert await compiles(sandbox)
-    finally:
-        await sandbox.close()
-
-
 async def test_a_bad_task_spoils_no_other_of_its_batch(child: Sandbox) -> None:
     bad = [of_source(f"{QASM2} qreg q[1000000000];", "qasm2"), of_source('OPENQASM 3.0; include "/etc/passwd";'), of_source("\0")]
     tasks = [one | {"job_id": str(index)} for index, one in enumerate([HONEST, *bad, HONEST])]

@@ -155,7 +155,7 @@ def test_queries_out_of_bounds_are_refused(http: httpx.Client, query: str) -> No
         assert_refused(http.get(f"{door}?{query}"), began, 400, "validation_failed", query.split("=")[0])
 
 
-@pytest.mark.parametrize("key", ["", "x" * 129, "a\x7fb"])
+@pytest.mark.parametrize("key", ["", "x" * 129])
 def test_keys_and_names_out_of_bounds_are_refused(http: httpx.Client, key: str) -> None:
     answer = http.post(NATIVE, json=native_body(), headers={"Idempotency-Key": key})
     assert_refused(answer, time.perf_counter(), 400, "validation_failed", "Idempotency-Key")

@@ -63,7 +63,7 @@ def bad_jobs() -> list[tuple[str, bytes]]:
 def outlasting() -> dict[str, Any]:
     """A legal job that takes the transpiler far longer than its deadline: random gates all over a large device."""
     dice = random.Random(1)
-    gates = "".join("cx q[{}],q[{}];".format(*dice.sample(range(100), 2)) for _ in range(60_000))
+    gates = "".join("cx q[{}],q[{}];".format(*dice.sample(range(100), 2)) for _ in range(30_000))
     source = f"{QASM2} qreg q[100]; creg c[100]; {gates} measure q -> c;"
     hints = {"experimental": {"qrtx": {"optimization_level": 3}}}
     circuits = [{"format": "qasm2", "source": source}]
@@ -127,19 +127,19 @@ def test_an_honest_stream_completes_while_hostile_jobs_are_refused(runtime: Loca
     assert max(took) < 5.0
 
 
-def test_what_outlasts_the_compilers_deadline_fails_alone(
-    http: httpx.Client, client: QrtxClient, runtime: LocalRuntime, ledger: Ledger
+def test_what_outlasts_the_compilers_deadline_fails_and_nobody_waits_for_it(
+    client: QrtxClient, runtime: LocalRuntime, ledger: Ledger
 ) -> None:
     limit_s = runtime.settings.compiler.timeout
-    slow = [client.submit_body(outlasting() | {"name": f"slow {number}"}) for number in range(2)]
-    ledger.accepted += [job.id for job in slow]
-    began = time.perf_counter()
-    while not all(client.get(job.id).terminal for job in slow):
+    slow = client.submit_body(outlasting())
+    ledger.accepted.append(slow.id)
+    served = 0
+    while not client.get(slow.id).terminal:
         assert_serving(client, ledger)
-        assert time.perf_counter() - began < 2 * limit_s + 2 * JOB_REFUSAL_S
-    for job in slow:
-        error = client.get(job.id).view["error"]
-        assert_explained(error, "compile_failed", "took longer than", f"{limit_s:g} s", "circuits")
+        served += 1
+    assert served >= 3
+    error = client.get(slow.id).view["error"]
+    assert_explained(error, "compile_failed", "took longer than", f"{limit_s:g} s", "circuits")
 
 
 def test_a_run_beyond_its_time_is_stopped_and_the_next_one_runs(
