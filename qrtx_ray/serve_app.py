@@ -65,7 +65,13 @@ def api_settings(settings: Settings) -> ApiSettings:
     )
 
 
-@serve.deployment(name="front", num_replicas=1, max_ongoing_requests=1000, graceful_shutdown_timeout_s=5)
+@serve.deployment(
+    name="front",
+    num_replicas=1,
+    max_ongoing_requests=1000,
+    graceful_shutdown_timeout_s=5,
+    health_check_period_s=1,  # 10 by default: as long would nobody answer after the only replica died
+)
 @serve.ingress()
 class Front:
     """A replica of the front.
@@ -98,7 +104,9 @@ def build(arguments: Settings | Arguments | dict[str, Any]) -> Application:
         settings = load_settings(chosen.config, chosen.profile)
     performance = settings.performance
     deployment = Front.options(  # type: ignore[attr-defined]
-        num_replicas=performance.replicas, max_ongoing_requests=performance.max_ongoing_requests
+        num_replicas=performance.replicas,
+        max_ongoing_requests=performance.max_ongoing_requests,
+        logging_config={"enable_access_log": False},
     )
     application: Application = deployment.bind(settings.to_dict())
     return application

@@ -54,7 +54,10 @@ class CompilerActor:
         self._joining = asyncio.Lock()
         self._generation = 0
         loop = asyncio.get_running_loop()
-        parts = [self._beat, *(partial(self._compile, sandbox) for sandbox in self._sandboxes)]
+        parts: list[Callable[[], Coroutine[Any, Any, None]]] = [
+            self._beat,
+            *(partial(self._compile, sandbox) for sandbox in self._sandboxes),
+        ]
         self._tasks = [loop.create_task(self._forever(part)) for part in parts]
 
     async def ping(self) -> int:

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from qrtx_ray.actors.faults import reached
+from qrtx_ray.errors import PersistError, QrtxError
 
-__all__ = ["Outbox"]
+__all__ = ["Outbox", "settled"]
 
 CommandT = TypeVar("CommandT")
 
@@ -96,3 +97,17 @@ def _refuse(performed: asyncio.Future[None], error: BaseException) -> None:
     if not performed.done():
         performed.set_exception(error)
         performed.exception()  # nobody may be waiting; that is no second error
+
+
+async def settled(performed: asyncio.Future[None]) -> None:
+    """Wait until an entry's commands were performed; a caller that gives up does not take them back.
+
+    Raises:
+        PersistError: The commit failed.
+    """
+    try:
+        await asyncio.shield(performed)
+    except QrtxError:
+        raise
+    except Exception as error:
+        raise PersistError("the journal refused the change; nothing was kept") from error

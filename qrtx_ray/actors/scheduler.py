@@ -29,13 +29,13 @@ from qrtx_ray.actors.feed import Feed
 from qrtx_ray.actors.journal import Journal, Payloads
 from qrtx_ray.actors.mailboxes import Mailbox, Mailboxes
 from qrtx_ray.actors.metadata_recorder import MetadataRecorder
-from qrtx_ray.actors.outbox import Outbox
+from qrtx_ray.actors.outbox import Outbox, settled
 from qrtx_ray.actors.payload_cache import PayloadCache
 from qrtx_ray.actors.settings import core_settings, queue_timeout_s, served_devices
 from qrtx_ray.actors.wire import Changes, CompileLease, DeviceState, SchedulerStatus, WorkLease
 from qrtx_ray.clock import SystemClock
 from qrtx_ray.config import Settings
-from qrtx_ray.errors import ErrorInfo, InternalError, InvalidState, NotFound, PersistError, QrtxError
+from qrtx_ray.errors import ErrorInfo, InternalError, InvalidState, NotFound, QrtxError
 from qrtx_ray.model import (
     AgentInfo,
     CompileReport,
@@ -129,7 +129,7 @@ class SchedulerActor:
         accepted = {
             record.id: record for command in commands if isinstance(command, do.Persist) for record in command.records
         }
-        await self._durable(performed)
+        await settled(performed)
         out: list[JobRecord | ErrorInfo] = []
         for job in jobs:
             answer = answers.get(job.id)
@@ -223,7 +223,7 @@ class SchedulerActor:
         """Stop or resume giving out work of `device`. Raises NotFound."""
         await self._ready.wait()
         _, performed = self._apply(on.DevicePaused(device) if paused else on.DeviceResumed(device))
-        await self._durable(performed)
+        await settled(performed)
 
     async def status(self) -> SchedulerStatus:
         await self._ready.wait()
@@ -304,7 +304,7 @@ class SchedulerActor:
         await self._ready.wait()
         self._agents.open(info.name, info.incarnation, self._clock.monotonic())
         _, performed = self._apply(on.AgentJoined(info))
-        await self._durable(performed)
+        await settled(performed)
         return self._journal.epoch
 
     async def report(self, agent: str, incarnation: str, reports: Sequence[RunReport]) -> bool:
@@ -315,7 +315,7 @@ class SchedulerActor:
             return False
         box.heard_at = self._clock.monotonic()
         _, performed = self._apply(on.RunsReported(agent, incarnation, tuple(reports)))
-        await self._durable(performed)
+        await settled(performed)
         return True
 
     async def lease(self, agent: str, incarnation: str, capacity: int, reports: Sequence[RunReport]) -> WorkLease:
@@ -327,7 +327,7 @@ class SchedulerActor:
         box.heard_at = self._clock.monotonic()
         if reports:
             _, performed = self._apply(on.RunsReported(agent, incarnation, tuple(reports)))
-            await self._durable(performed)
+            await settled(performed)
         await self._linger(box)
         self._apply(on.AgentReady(agent, incarnation, capacity))
         group = await box.take(LEASE_WAIT_S)
@@ -429,7 +429,7 @@ class SchedulerActor:
         await self._recall(job_id)
         before = self._core.record(job_id)
         _, performed = self._apply(event)
-        await self._durable(performed)
+        await settled(performed)
         return self._committed.get(job_id) or before
 
     async def _recall(self, job_id: str) -> None:
@@ -445,14 +445,6 @@ class SchedulerActor:
         if missing:
             found |= await self._journal.read(self._journal.store.payloads, missing, kind)
         return found
-
-    async def _durable(self, performed: asyncio.Future[None]) -> None:
-        try:
-            await asyncio.shield(performed)
-        except QrtxError:
-            raise
-        except Exception as error:
-            raise PersistError("the journal refused the change; nothing was kept") from error
 
     def _start_anew(self, error: BaseException) -> None:
         # Memory and disk disagree now. The next process starts from what the disk has, and takes over from there.

@@ -28,6 +28,7 @@ __all__ = [
 
 MIB = 1024 * 1024
 PLANNED_SHARE = 0.85
+COMPILER_NICE = 2
 # What a first job of any kind would otherwise wait for; imported once, before the children are forked.
 COMPILER_PRELOAD = (
     "qrtx_ray.compiler.pipeline",
@@ -146,7 +147,8 @@ def compiler_sandbox(settings: Settings) -> Sandbox:
             "max_job_bytes": most_engine_bytes(settings),
             "custom_devices": str(settings.paths.custom_devices) if settings.paths.custom_devices else None,
         },
-        SandboxLimits(memory_bytes=settings.resources.compile_memory_mb * MIB),
+        # Every job passes here, so it must not stand behind the simulations.
+        SandboxLimits(memory_bytes=settings.resources.compile_memory_mb * MIB, nice=COMPILER_NICE),
         preload=COMPILER_PRELOAD,
     )
 

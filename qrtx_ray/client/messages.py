@@ -6,7 +6,6 @@ import base64
 import io
 import json
 import re
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime

@@ -188,7 +188,9 @@ def _check_controls(bare: str, limits: Limits, field: str, device_qubits: int | 
 
 def _check_nesting(bare: str, limits: Limits, field: str) -> None:
     if _SIGNS.search(bare):
-        raise ValidationError(f"{field} has a row of {_MAX_SIGNS} or more signs", field=field, limit=f"{_MAX_SIGNS} signs")
+        raise ValidationError(
+            f"{field} has a row of {_MAX_SIGNS} or more signs", field=field, limit=f"{_MAX_SIGNS} signs"
+        )
     depth = 0
     for match in re.finditer(r"[\[{()}\]]", bare):
         depth += 1 if match[0] in "[{(" else -1

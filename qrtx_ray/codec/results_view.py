@@ -82,7 +82,14 @@ def _counts(row: npt.NDArray[Any], bits: int) -> dict[str, int]:
     """Counts of one element, most frequent first."""
     if bits == 0:
         return {"": len(row)}
-    packed = np.ascontiguousarray(row).view(np.dtype((np.void, row.shape[1]))).ravel()
+    width = row.shape[1]
+    if width <= 2:  # small registers are counted, not sorted
+        outcomes = row[:, 0].astype(np.intp) if width == 1 else row[:, 0].astype(np.intp) << 8 | row[:, 1]
+        numbers = np.bincount(outcomes)
+        seen = np.flatnonzero(numbers)
+        order = seen[np.argsort(-numbers[seen], kind="stable")]
+        return {format(outcome, f"0{bits}b"): int(numbers[outcome]) for outcome in order.tolist()}
+    packed = np.ascontiguousarray(row).view(np.dtype((np.void, width))).ravel()
     values, numbers = np.unique(packed, return_counts=True)
     order = np.argsort(-numbers, kind="stable")
     return {_bitstring(values[index].tobytes(), bits): int(numbers[index]) for index in order}

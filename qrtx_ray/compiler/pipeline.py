@@ -16,7 +16,7 @@ from qrtx_ray.compiler.digests import circuit_digests
 from qrtx_ray.compiler.profile import Measured, profile_of
 from qrtx_ray.compiler.pubs import PubCompiler
 from qrtx_ray.devices.cost import JobCost, job_cost
-from qrtx_ray.devices.executable import ExecutableJob
+from qrtx_ray.devices.executable import EstimatorPub, ExecutableJob, SamplerPub
 from qrtx_ray.devices.model import DeviceModel
 from qrtx_ray.errors import InternalError, PayloadTooLarge, ResourceExhausted, ValidationError
 from qrtx_ray.model.job import CircuitProfile, PayloadFormat, Program
@@ -162,7 +162,8 @@ class Compiler:
     def _admit(self, job: ExecutableJob, payload_format: PayloadFormat) -> JobCost:
         cost = self._estimate(job)
         if cost.bytes > self._config.max_job_bytes:
-            widest, index = max((pub.program.num_qubits, index) for index, pub in enumerate(job.pubs))
+            pubs: tuple[SamplerPub | EstimatorPub, ...] = job.pubs
+            widest, index = max((pub.program.num_qubits, index) for index, pub in enumerate(pubs))
             field = f"{_LISTS[payload_format]}[{index}]"
             raise ResourceExhausted(
                 f"{field}: simulating {widest} active qubits needs about {_size(cost.bytes)}, "

@@ -84,7 +84,7 @@ class Resources(Section):
     """What the processes that compile and run jobs may use."""
 
     check_interval: PositiveDuration = key(1.0, "Time between two heartbeats of an agent.", unit="s")
-    compiler_workers: PositiveCount = key(1, "Compiler actors, each with one child process.", unit="actors")
+    compiler_workers: PositiveCount = key(1, "Compiler actors, each with two child processes.", unit="actors")
     compile_memory_mb: PositiveCount = key(
         2048, "Memory a compiling child may take beyond its libraries (RLIMIT_AS).", unit="MiB", ge=256
     )

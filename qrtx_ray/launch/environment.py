@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import secrets
 import shlex
 import socket
 import stat
@@ -21,20 +22,26 @@ __all__ = ["authentication", "free_port", "loopback_haproxy", "own_agent_port", 
 
 HAPROXY_METRICS_PORT = 9101
 HAPROXY_STATS_PORT = 8404
+QUIET_PORTS = range(20_000, 30_000)
+PORT_TRIES = 50
 # A sed expression: `bind :9101` and `bind *:8404` become loopback addresses.
 NARROW_BIND = r"s/^([[:space:]]*bind) +[*]?:([0-9]+)[[:space:]]*\$/\1 127.0.0.1:\2/"
 
 
 def free_port(wanted: int = 0, host: str = "127.0.0.1") -> int:
-    """The TCP port `wanted` if it is free now, else one that is."""
-    for port in (wanted, 0):
+    """The TCP port `wanted` if it is free now, else one that is.
+
+    The others come from below the range in which the system opens outgoing connections and in which Serve's replicas
+    listen, so that nobody takes one before it is bound.
+    """
+    others = (QUIET_PORTS.start + secrets.randbelow(len(QUIET_PORTS)) for _ in range(PORT_TRIES))
+    for port in (*([wanted] if wanted else []), *others):
         with socket.socket() as probe:
             try:
                 probe.bind((host, port))
             except OSError:
                 continue
-            chosen: int = probe.getsockname()[1]
-            return chosen
+            return port
     raise DeviceUnavailable(f"no TCP port is free on {host}")
 
 

@@ -6,9 +6,11 @@ them holds a circuit: the payload and the compiled form are opaque bytes kept be
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
 from enum import IntEnum, StrEnum
-from typing import Any
+from operator import attrgetter
+from typing import Any, cast
 
 from qrtx_ray.errors import ErrorInfo
 from qrtx_ray.model.ids import GroupId, JobId
@@ -202,6 +204,14 @@ class JobRecord:
     error: ErrorInfo | None = None
     metadata_recorded: bool = False
 
+    # Records travel with every change of a job; the state that dataclasses make for pickling looks each field up anew.
+    def __getstate__(self) -> tuple[Any, ...]:
+        return _VALUES(self)
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        for name, value in zip(_NAMES, state, strict=True):
+            object.__setattr__(self, name, value)
+
     @property
     def terminal(self) -> bool:
         return self.state in TERMINAL_STATES
@@ -209,6 +219,10 @@ class JobRecord:
     @property
     def level(self) -> Level:
         return Level.of(self.priority)
+
+
+_NAMES = tuple(item.name for item in fields(JobRecord))
+_VALUES = cast("Callable[[JobRecord], tuple[Any, ...]]", attrgetter(*_NAMES))
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,10 @@ from qrtx_ray.scheduler.states import Trigger
 from qrtx_ray.scheduler.workers import Agent, Device
 from qrtx_ray.scheduler.world import World
 
-__all__ = ["GroupLimits", "GroupPolicy", "assign_runs", "choose_group", "fair_share"]
+__all__ = ["GroupLimits", "GroupPolicy", "assign_runs", "choose_group", "fair_seconds", "fair_share"]
 
 _DISPATCHED = (Trigger.DISPATCHED,)
+_ROUNDING = 1 + 1e-9  # a sum of parts must fit the whole
 _LOOK_AHEAD = 4  # candidates looked at for every place in a group
 
 
@@ -69,8 +70,17 @@ def choose_group(candidates: Iterable[JobRecord], limits: GroupLimits) -> list[J
 
 
 def fair_share(waiting: int, workers: int) -> int:
-    """What one of `workers` should take of `waiting` jobs: its part, rounded up, so that all finish together."""
+    """What one of `workers` should take of `waiting` jobs of unknown length: its part, rounded up."""
     return max(1, -(-waiting // max(workers, 1)))
+
+
+def fair_seconds(waiting: Iterable[JobRecord], workers: int, least_s: float) -> float:
+    """Estimated run time that one of `workers` should take of what waits: its part, so that all finish together.
+
+    Work of less than `least_s` is not divided: another worker's call would cost more than the work.
+    """
+    total_s = sum(record.profile.estimated_s for record in waiting if record.profile is not None)
+    return max(least_s, total_s / max(workers, 1) * _ROUNDING)
 
 
 def assign_runs(world: World, policy: GroupPolicy) -> None:
@@ -99,11 +109,11 @@ def _best(world: World, agent: Agent) -> Device | None:
 
 def _lease(world: World, agent: Agent, device: Device, policy: GroupPolicy) -> None:
     settings = world.settings
-    share = fair_share(len(device.line), len(device.agents))
-    count = min(agent.capacity, settings.max_group_jobs, share)
-    limits = GroupLimits(count, settings.max_group_s, settings.max_group_bytes, settings.group_across_keys)
-    line = islice(device.line, _LOOK_AHEAD * count)
-    chosen = {record.id: None for record in policy((world.by_key[key].record for key in line), limits)}
+    count = min(agent.capacity, settings.max_group_jobs)
+    waiting = [world.by_key[key].record for key in islice(device.line, _LOOK_AHEAD * count)]
+    seconds = min(settings.max_group_s, fair_seconds(waiting, len(device.agents), settings.min_group_s))
+    limits = GroupLimits(count, seconds, settings.max_group_bytes, settings.group_across_keys)
+    chosen = {record.id: None for record in policy(waiting, limits)}
     jobs = [world.jobs[job_id] for job_id in chosen]
     first = jobs[0].record
     group_id = f"{first.id}.{first.attempt + 1}"

@@ -19,6 +19,7 @@ class CoreSettings:
         execution_grace_s: What an agent may be late in enforcing that before the core does.
         max_job_bytes: Estimated memory above which a job is refused.
         max_group_jobs / max_group_s / max_group_bytes: A group's members, Σ estimated seconds, Σ estimated bytes.
+        min_group_s: Estimated run time below which a line is not divided among the agents.
         group_across_keys: Whether members of one group may have different `CircuitProfile.group_key`.
         max_groups_per_agent: One running, the rest prefetched.
         max_retries: Attempts after the first that an error of the job may cost.
@@ -40,6 +41,7 @@ class CoreSettings:
     execution_grace_s: float = 10.0
     max_job_bytes: int = 2 << 30
     max_group_jobs: int = 32
+    min_group_s: float = 0.02
     max_group_s: float = 1.0
     max_group_bytes: int = 1 << 30
     group_across_keys: bool = True

@@ -148,20 +148,20 @@ def test_a_job_that_has_ended_cannot_be_cancelled(qrtx: Callable[..., Outcome]) 
 
 
 def swept(rows: int) -> tuple[QuantumCircuit, list[list[float]]]:
-    """A noisy parameter sweep: exact density matrices, some 20 to 60 ms a row."""
+    """A noisy parameter sweep: exact density matrices, a few milliseconds a row."""
     angle = Parameter("a")
-    circuit = QuantumCircuit(8)
-    for layer in range(6):
-        for qubit in range(8):
+    circuit = QuantumCircuit(6)
+    for layer in range(4):
+        for qubit in range(6):
             circuit.rx(angle, qubit)
-        for qubit in range(layer % 2, 7, 2):
+        for qubit in range(layer % 2, 5, 2):
             circuit.cz(qubit, qubit + 1)
     circuit.measure_all()
     return circuit, [[0.01 * row] for row in range(rows)]
 
 
 def test_a_long_job_shows_its_progress(qrtx: Callable[..., Outcome], runtime: LocalRuntime) -> None:
-    circuit, values = swept(300)
+    circuit, values = swept(800)
     with QrtxClient(runtime.url, runtime.token) as client:
         job_id = client.submit(circuit, "fake_sherbrooke@aer", shots=1, parameters=values).id
     followed = qrtx("watch", job_id)

@@ -359,3 +359,31 @@ def test_damaged_requests_are_read_or_refused_cleanly(place, count):
 
 
 _PARAMS = sampler_params([(rotations(), [0.1, 0.2], 10)])
+
+
+def _qasm3(body: str) -> str:
+    return f'OPENQASM 3.0; include "stdgates.inc"; qubit[1] q; {body}'
+
+
+@pytest.mark.parametrize(
+    ("body", "limit"),
+    [
+        ("rx(" + "-" * 64 + "1) q[0];", "64 signs"),
+        ("rx(" + "- " * 5000 + "1) q[0];", "64 signs"),
+        ("ctrl(1000000000) @ x q[0], q[0];", "5 qubits"),
+        ("negctrl(6) @ x q[0], q[0];", "5 qubits"),
+        ("const int n = 6; ctrl(n) @ x q[0], q[0];", "5 qubits"),
+        ("gate g a {" + "x a;" * 100 + "} " + "g q[0];" * 101, "10000 instructions"),
+        ("gate g a {" + "x a;" * 100 + "} " + "inv @ " * 101 + "g q[0];", "10000 instructions"),
+        ("gate f a {x a; x a;} gate g a {" + "f a;" * 5000 + "} g q[0];", "10000 instructions"),
+    ],
+)
+def test_what_the_openqasm_3_parser_would_build_for_ever_is_seen_in_the_text(body, limit):
+    with pytest.raises(ValidationError) as caught:
+        load_qasm3(_qasm3(body), Limits(), field="f", device_qubits=5)
+    assert caught.value.limit == limit
+
+
+@pytest.mark.parametrize("body", ["rx(---1) q[0];", "gate g a {x a;} g q[0]; inv @ g q[0];", "pow(2) @ x q[0];"])
+def test_modest_openqasm_3_of_the_same_kind_is_read(body):
+    assert load_qasm3(_qasm3(body), Limits(), field="f", device_qubits=5).num_qubits == 1

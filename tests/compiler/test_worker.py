@@ -18,14 +18,22 @@ from tests.compiler.payloads import hardware_efficient, native_payload, runtime_
 GOOD = runtime_payload("sampler", [(hardware_efficient(3, 0), None, 100)])
 
 
-def no_event(event) -> None:
-    raise AssertionError(event)
-
-
 def reports(*tasks, config=None):
-    reply = create(config or {})({"tasks": list(tasks)}, no_event)
+    """The reports of one message, whether they came as events or with the reply."""
+    events = []
+    reply = create(config or {})({"tasks": list(tasks)}, events.append)
     # What goes over the pipe is plain data.
-    return msgpack.unpackb(msgpack.packb(reply))["reports"]
+    reply, events = msgpack.unpackb(msgpack.packb([reply, events]))
+    return [*(event["report"] for event in events), *reply["reports"]]
+
+
+def test_of_several_tasks_each_report_is_sent_as_soon_as_it_stands():
+    handle = create({})
+    events = []
+    assert handle({"tasks": [task("sampler", GOOD)] * 2}, events.append) == {"reports": []}
+    assert [set(event) for event in events] == [{"report"}, {"report"}]
+    assert len(handle({"tasks": [task("sampler", GOOD)]}, events.append)["reports"]) == 1
+    assert len(events) == 2
 
 
 def test_a_batch_is_reported_in_order_with_everything_the_actor_needs():

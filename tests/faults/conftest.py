@@ -12,6 +12,7 @@ from qrtx_ray.launch import LocalRuntime
 from .tools import AGENT, BELL, COMPILER, DEVICE, OTHER, OTHER_AGENT, SCHEDULER, STATE_MANAGER, ask, until
 
 Report = Callable[[str, float], None]
+FIGURES = pytest.StashKey[list[tuple[str, float]]]()
 
 
 @pytest.fixture
@@ -25,12 +26,16 @@ def whole(runtime: LocalRuntime, client: QrtxClient) -> Iterator[None]:
         assert client.wait(client.submit(BELL, device, shots=8).id, 60).state == "Completed"
 
 
-@pytest.fixture(scope="session")
-def measured(request: pytest.FixtureRequest) -> Iterator[Report]:
+@pytest.fixture
+def measured(request: pytest.FixtureRequest) -> Report:
     """Takes a figure in seconds."""
-    figures: list[tuple[str, float]] = []
-    yield lambda name, seconds: figures.append((name, seconds))
-    write = request.config.get_terminal_writer()
-    write.line()
+    figures = request.config.stash.setdefault(FIGURES, [])
+    return lambda name, seconds: figures.append((name, seconds))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    figures = config.stash.get(FIGURES, [])
+    if figures:
+        terminalreporter.section("recovery")
     for name, seconds in figures:
-        write.line(f"{name:<60} {seconds:8.3f} s")
+        terminalreporter.line(f"{name:<60} {seconds:8.3f} s")

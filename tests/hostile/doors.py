@@ -96,7 +96,9 @@ def post(http: httpx.Client, path: str, body: bytes | dict[str, Any]) -> httpx.R
     return http.post(path, content=data, headers={"Content-Type": "application/json"})
 
 
-def fails(http: httpx.Client, client: QrtxClient, ledger: Ledger, path: str, body: dict[str, Any] | bytes) -> dict[str, Any]:
+def fails(
+    http: httpx.Client, client: QrtxClient, ledger: Ledger, path: str, body: dict[str, Any] | bytes
+) -> dict[str, Any]:
     """The error of a job that is accepted at `path` and fails in time; both doors tell the same of it."""
     began = time.perf_counter()
     answer = post(http, path, body)

@@ -95,7 +95,19 @@ def test_two_hundred_thousand_keys_are_refused_in_time(http: httpx.Client) -> No
     assert_refused(post(http, RUNTIME, body), began, 404, "not_found", "program_id")
 
 
-DEVICES = ["fake_nowhere@aer", "fake_manila@gpu", "../../etc/passwd", "x" * 300, "a\0b", "", "fake_manila@aer\n", "ｆake_manila@aer", 5, ["x"], None]
+DEVICES = [
+    "fake_nowhere@aer",
+    "fake_manila@gpu",
+    "../../etc/passwd",
+    "x" * 300,
+    "a\0b",
+    "",
+    "fake_manila@aer\n",
+    "ｆake_manila@aer",
+    5,
+    ["x"],
+    None,
+]
 
 
 @pytest.mark.parametrize("device", DEVICES, ids=ascii)

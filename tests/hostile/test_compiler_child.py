@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any
 
+import orjson
 import pytest
 import pytest_asyncio
 from qiskit import QuantumCircuit
@@ -15,7 +16,7 @@ from qiskit.circuit import Parameter
 from qiskit.circuit.library import QFTGate, UnitaryGate
 
 from qrtx_ray.devices.executable import ExecutableJob
-from qrtx_ray.errors import ErrorInfo, ExecutionTimeout, QrtxError, WorkerDied
+from qrtx_ray.errors import ErrorInfo, ExecutionTimeout, WorkerDied
 from qrtx_ray.sandbox.limits import SandboxLimits
 from qrtx_ray.sandbox.process import Sandbox
 
@@ -25,7 +26,7 @@ from .doors import assert_clean, native_body
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-CASES = 200
+CASES = 400
 DEADLINE_S = 1.0
 MIB = 2**20
 
@@ -43,8 +44,6 @@ async def child() -> AsyncIterator[Sandbox]:
 
 
 def task(body: dict[str, Any], device: str = "fake_manila@aer_ideal", job_id: str = "job") -> dict[str, Any]:
-    import orjson
-
     return {
         "job_id": job_id,
         "program": "sampler",
@@ -61,14 +60,14 @@ def of_source(source: str, kind: str = "qasm3") -> dict[str, Any]:
 
 
 HONEST = task(native_body())
+SLOW = of_source(f"{QASM3} qubit[1] q; bit[1] c; {'h q[0];' * 37_000} c = measure q;")
 
 
 async def asked(child: Sandbox, one: dict[str, Any], deadline_s: float = DEADLINE_S) -> dict[str, Any]:
     """The report of the child, or of what became of it."""
     try:
         reply = await child.call({"tasks": [one]}, deadline_s=deadline_s)
-    except QrtxError as error:
-        assert isinstance(error, ExecutionTimeout | WorkerDied)
+    except (ExecutionTimeout, WorkerDied) as error:
         return {"error": error.info().to_dict(), "killed": True}
     (report,) = reply["reports"]
     return report
@@ -95,7 +94,11 @@ def seeds_of_the_fuzz() -> list[bytes]:
     with dynamic.if_test((dynamic.clbits[0], 1)):
         dynamic.x(1)
     dynamic.measure(1, 1)
-    return [corpus.qpy_bytes(circuit, version) for circuit in (plain, parametrised, library, dynamic) for version in (13, 15, 17)]
+    return [
+        corpus.qpy_bytes(circuit, version)
+        for circuit in (plain, parametrised, library, dynamic)
+        for version in (13, 15, 17)
+    ]
 
 
 def mutated(dice: random.Random, seeds: list[bytes]) -> bytes:
@@ -141,12 +144,21 @@ async def test_mutated_qpy_gives_a_report_or_a_dead_child_and_the_next_job_compi
     assert sum(outcomes.values()) == CASES
     assert outcomes["decode_failed"] > CASES // 4
     assert outcomes["compiled"] < CASES
-    assert set(outcomes) <= {"compiled", "decode_failed", "validation_failed", "payload_too_large", "compile_failed", "resource_exhausted", "execution_timeout", "worker_died"}
+    assert set(outcomes) <= {
+        "compiled",
+        "decode_failed",
+        "validation_failed",
+        "payload_too_large",
+        "compile_failed",
+        "resource_exhausted",
+        "execution_timeout",
+        "worker_died",
+    }
 
 
 async def test_a_deadline_kills_the_child_and_the_next_one_is_ready(child: Sandbox) -> None:
     first = child.pid
-    report = await asked(child, of_source(f"{QASM3} qubit[1] q; bit[1] c; {'h q[0];' * 37_000} c = measure q;"), 0.3)
+    report = await asked(child, SLOW, 0.3)
     assert report["killed"]
     assert ErrorInfo.from_dict(report["error"]).code == "execution_timeout"
     assert report["error"]["limit"] == "0.3 s"
@@ -157,7 +169,10 @@ async def test_a_deadline_kills_the_child_and_the_next_one_is_ready(child: Sandb
 @pytest.mark.parametrize("levels", [17, 22, 30, 60, 500, 5000])
 async def test_gates_that_double_cost_no_time(child: Sandbox, levels: int) -> None:
     source = corpus.doubling(levels)
-    for kind, text in (("qasm2", source), ("qasm3", source.replace(QASM2, QASM3).replace("measure q[0] -> c[0]", "c[0] = measure q[0]"))):
+    for kind, text in (
+        ("qasm2", source),
+        ("qasm3", source.replace(QASM2, QASM3).replace("measure q[0] -> c[0]", "c[0] = measure q[0]")),
+    ):
         report = await asked(child, of_source(text, kind), 5.0)
         assert not report.get("killed")
         assert report["error"]["code"] == "validation_failed"
@@ -186,8 +201,24 @@ async def test_deep_brackets_of_openqasm_2_do_no_harm(child: Sandbox) -> None:
 
 
 async def test_a_bad_task_spoils_no_other_of_its_batch(child: Sandbox) -> None:
-    bad = [of_source(f"{QASM2} qreg q[1000000000];", "qasm2"), of_source('OPENQASM 3.0; include "/etc/passwd";'), of_source("\0")]
+    bad = [
+        of_source(f"{QASM2} qreg q[1000000000];", "qasm2"),
+        of_source('OPENQASM 3.0; include "/etc/passwd";'),
+        of_source("\0"),
+    ]
     tasks = [one | {"job_id": str(index)} for index, one in enumerate([HONEST, *bad, HONEST])]
-    reply = await child.call({"tasks": tasks}, deadline_s=30.0)
-    assert [report["job_id"] for report in reply["reports"]] == list("01234")
-    assert [report["error"] is None for report in reply["reports"]] == [True, False, False, False, True]
+    events: list[dict[str, Any]] = []
+    await child.call({"tasks": tasks}, deadline_s=30.0, on_event=events.append)
+    reports = [event["report"] for event in events]
+    assert [report["job_id"] for report in reports] == list("01234")
+    assert [report["error"] is None for report in reports] == [True, False, False, False, True]
+
+
+async def test_of_a_batch_what_stood_before_the_deadline_is_kept(child: Sandbox) -> None:
+    events: list[dict[str, Any]] = []
+    tasks = [HONEST | {"job_id": "0"}, SLOW | {"job_id": "1"}, HONEST | {"job_id": "2"}]
+    assert await compiles(child)
+    with pytest.raises(ExecutionTimeout):
+        await child.call({"tasks": tasks}, deadline_s=3.0, on_event=events.append)
+    assert [event["report"]["job_id"] for event in events] == ["0"]
+    assert await compiles(child)

@@ -143,7 +143,9 @@ def test_a_rotation_by_no_number_fails_in_qpy(doors: Doors, angle: float) -> Non
         assert_explained(error, "validation_failed", "parameter that is not finite", "finite numbers")
 
 
-@pytest.mark.parametrize("angle", ["nan", "0/0", "1e400", "1e308*10", "ln(0)", "log(0)", "sqrt(-1)", "1/0", "-nan", "inf"])
+@pytest.mark.parametrize(
+    "angle", ["nan", "0/0", "1e400", "1e308*10", "ln(0)", "log(0)", "sqrt(-1)", "1/0", "-nan", "inf"]
+)
 @pytest.mark.parametrize("kind", ["qasm2", "qasm3"])
 def test_a_rotation_by_no_number_fails_in_openqasm(doors: Doors, kind: str, angle: str) -> None:
     register = "qreg q[1]; creg c[1];" if kind == "qasm2" else "qubit[1] q; bit[1] c;"
@@ -153,14 +155,27 @@ def test_a_rotation_by_no_number_fails_in_openqasm(doors: Doors, kind: str, angl
     assert error["field"] == "circuits[0].source"
 
 
-INCLUDES = ['"/etc/passwd"', "'/etc/passwd'", '"../../../../../../etc/passwd"', '"/dev/zero"', '"/proc/self/environ"', '\n"/etc/passwd"', '/**/"/etc/passwd"', '"qelib1.inc/../../passwd"', '"file:///etc/passwd"', '""']
+INCLUDES = [
+    '"/etc/passwd"',
+    "'/etc/passwd'",
+    '"../../../../../../etc/passwd"',
+    '"/dev/zero"',
+    '"/proc/self/environ"',
+    '\n"/etc/passwd"',
+    '/**/"/etc/passwd"',
+    '"qelib1.inc/../../passwd"',
+    '"file:///etc/passwd"',
+    '""',
+]
 
 
 @pytest.mark.parametrize("name", INCLUDES)
 @pytest.mark.parametrize(("kind", "head"), [("qasm2", "OPENQASM 2.0;"), ("qasm3", "OPENQASM 3.0;")])
 def test_no_file_is_included(doors: Doors, kind: str, head: str, name: str) -> None:
     error = doors.native(f"{head} include {name}; qreg q[1];", kind)
-    assert_explained(error, "validation_failed", "circuits[0].source", "qelib1.inc and stdgates.inc", "standard libraries")
+    assert_explained(
+        error, "validation_failed", "circuits[0].source", "qelib1.inc and stdgates.inc", "standard libraries"
+    )
 
 
 @pytest.mark.parametrize(
@@ -186,7 +201,10 @@ def test_absurd_registers_are_never_made(doors: Doors, kind: str, declaration: s
 
 def test_sixty_active_qubits_do_not_fit_a_state_vector(doors: Doors) -> None:
     circuit = corpus.wide(60)
-    pubs = {"sampler": [circuit, None, 10], "estimator": [circuit.remove_final_measurements(inplace=False), {"Z" * 60: 1.0}, None, 0.1]}
+    pubs = {
+        "sampler": [circuit, None, 10],
+        "estimator": [circuit.remove_final_measurements(inplace=False), {"Z" * 60: 1.0}, None, 0.1],
+    }
     for program, pub in pubs.items():
         error = doors.runtime(corpus.sampler(pub), program_id=program, backend=WIDE)
         assert_explained(error, "resource_exhausted", "60 active qubits", "MiB", "pubs")

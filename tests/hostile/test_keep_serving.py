@@ -168,7 +168,7 @@ def test_a_thousand_submissions_at_once_are_all_accounted_for(runtime: LocalRunt
             answers = await asyncio.gather(*(http.post(NATIVE, content=body) for body in bodies))
             ids = [answer.json()["id"] for answer in answers if answer.is_success]
             views = await asyncio.gather(*(ended(http, job_id) for job_id in ids))
-            histories = await asyncio.gather(*(http.get(f"{NATIVE}/{job_id}/history") for job_id in ids))
+            histories = await asyncio.gather(*(http.get(f"{NATIVE}/{job_id}/history") for job_id in ids[::5]))
             ways = [[change["to_state"] for change in history.json()["changes"]] for history in histories]
             return answers, views, ways
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from qrtx_ray.model import JobRecord, PayloadFormat, Program
 from qrtx_ray.scheduler import Core, events
 from qrtx_ray.scheduler.commands import RunGroup
-from qrtx_ray.scheduler.dispatch import GroupLimits, choose_group, fair_share
+from qrtx_ray.scheduler.dispatch import GroupLimits, choose_group, fair_seconds, fair_share
 from tests.scheduler.driving import DEVICE, DEVICES, OTHER, Driver, done, profile
 
 
@@ -89,8 +89,23 @@ def test_a_fair_share_is_a_part_rounded_up_and_at_least_one(waiting, workers, sh
     assert fair_share(waiting, workers) == share
 
 
+@pytest.mark.parametrize(
+    ("jobs", "workers", "seconds"), [(100, 4, 0.25), (3, 4, 0.02), (4, 2, 0.02), (0, 2, 0.02), (7, 0, 0.07)]
+)
+def test_a_fair_part_of_the_work_is_its_share_but_not_less_than_is_worth_a_call(jobs, workers, seconds):
+    waiting = records(*[profile(estimated_s=0.01)] * jobs)
+    assert fair_seconds(waiting, workers, 0.02) == pytest.approx(seconds)
+
+
+def test_a_handful_of_tiny_jobs_is_not_divided(driver):
+    jobs = driver.queued(8, {"estimated_s": 0.0005})
+    driver.join("a")
+    driver.join("b")
+    assert members(driver.ready("a")) == jobs
+
+
 def test_two_agents_share_the_line_of_one_device(driver):
-    jobs = driver.queued(8)
+    jobs = driver.queued(8, {"estimated_s": 0.01})
     driver.join("a")
     driver.join("b")
     assert members(driver.ready("a")) == jobs[:4]
