@@ -21,7 +21,7 @@ from qrtx_ray.actors.answers import error_of, profile_of
 from qrtx_ray.actors.link import SchedulerLink
 from qrtx_ray.actors.settings import compiler_sandbox
 from qrtx_ray.config import Settings
-from qrtx_ray.errors import CompileError, ErrorInfo, ExecutionTimeout, QrtxError
+from qrtx_ray.errors import CompileError, ErrorInfo, ExecutionTimeout, QrtxError, WorkerDied
 from qrtx_ray.model import CompileReport, CompileTask
 from qrtx_ray.sandbox.process import Sandbox
 from qrtx_ray.store.circuit_fs import CircuitFS
@@ -30,7 +30,7 @@ __all__ = ["CompilerActor"]
 
 log = logging.getLogger("qrtx.compiler")
 
-BATCH = 16
+BATCH = 32
 RESTART_PAUSE_S = 0.2
 CHILDREN = 2  # while one is held up by a long job, or its batch is on the way, the other works
 
@@ -105,6 +105,7 @@ class CompilerActor:
 
     async def _compile_batch(self, sandbox: Sandbox, tasks: list[CompileTask]) -> list[CompileReport]:
         reports: list[CompileReport] = []
+        suspects: set[str] = set()
         while tasks:
             answers: dict[str, dict[str, Any]] = {}
             error = await self._call(sandbox, tasks, answers)
@@ -113,6 +114,9 @@ class CompilerActor:
             reports += await asyncio.to_thread(self._keep, done, answers)
             if error is not None and tasks and not done:
                 # Nothing was finished before it, so the first had the child and the time to itself.
+                if isinstance(error, WorkerDied) and tasks[0].job_id not in suspects:
+                    suspects.add(tasks[0].job_id)
+                    continue  # one death is not enough: a child can also be killed from outside
                 guilty, *tasks = tasks
                 reports.append(CompileReport(guilty.job_id, guilty.attempt, error=self._blame(error)))
         return reports

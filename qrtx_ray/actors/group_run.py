@@ -1,9 +1,9 @@
 """One group on its way through an engine child: results in, blame on the right member, nobody else harmed.
 
 A child that dies takes the whole batch with it, but only one member is to blame. The others are therefore run again, each
-alone: whoever kills its child then is the guilty one and fails; the honest ones complete. A member that is stopped while it
-runs costs the child as well; the rest of the batch is simply run again, since results depend on nothing but the job's own
-program and seed.
+alone: whoever has then seen two children die is the guilty one and fails; the honest ones complete. One death is not enough,
+for a child can also be killed from outside. A member that is stopped while it runs costs the child as well; the rest of the
+batch is simply run again, since results depend on nothing but the job's own program and seed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from qrtx_ray.actors.answers import run_end_of
-from qrtx_ray.errors import ErrorInfo, ExecuteError, QrtxError
+from qrtx_ray.errors import ErrorInfo, ExecuteError, QrtxError, WorkerDied
 from qrtx_ray.model import Group, Member, RunReport
 from qrtx_ray.multiplex.compose import Demultiplexer, compose
 from qrtx_ray.sandbox.process import Sandbox
@@ -78,15 +78,16 @@ class GroupRun:
 
     async def execute(self) -> None:
         """Run all members. When this returns the child is free, and `keep` has something to keep for everybody."""
-        apart = False
+        apart, suspects = False, set[str]()
         while waiting := self._members.waiting:
             batch = waiting[:1] if apart else waiting
             self._interrupted = False
             error = await self._run_batch(batch)
             if error is None or self._interrupted:
                 continue  # when a member was stopped, the others simply run again
-            if len(batch) == 1:
+            if len(batch) == 1 and (batch[0].job_id in suspects or not isinstance(error, WorkerDied)):
                 self._members.settle(batch[0].job_id, {"error": error.info().to_dict()})
+            suspects.update(member.job_id for member in batch)
             apart = True
 
     async def keep(self) -> list[RunReport]:

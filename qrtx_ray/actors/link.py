@@ -17,7 +17,7 @@ from qrtx_ray.actors.names import SCHEDULER, find_actor
 __all__ = ["SchedulerLink"]
 
 BACKOFF_S = 0.05
-BACKOFF_MAX_S = 1.0
+BACKOFF_MAX_S = 0.25
 
 
 class SchedulerLink:

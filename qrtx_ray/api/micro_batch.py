@@ -17,6 +17,9 @@ ItemT = TypeVar("ItemT")
 AnswerT = TypeVar("AnswerT")
 
 
+LINGER_S = 0.002
+
+
 class MicroBatcher(Generic[ItemT, AnswerT]):
     """Collects items into calls.
 
@@ -75,3 +78,7 @@ class MicroBatcher(Generic[ItemT, AnswerT]):
             finally:
                 for _, future in batch:
                     future.cancel()  # nobody is left to wait for ever when the task itself is cancelled
+            if len(batch) > 1 or self._waiting:
+                await asyncio.sleep(
+                    LINGER_S
+                )  # those just answered come back with their next, all at about the same time

@@ -27,6 +27,11 @@ PORT_TRIES = 50
 # A sed expression: `bind :9101` and `bind *:8404` become loopback addresses.
 NARROW_BIND = r"s/^([[:space:]]*bind) +[*]?:([0-9]+)[[:space:]]*\$/\1 127.0.0.1:\2/"
 
+# 1 is PR_SET_PDEATHSIG; it outlives the call that turns this process into HAProxy.
+DIE_WITH_PARENT = (
+    "import ctypes, os, signal, sys; ctypes.CDLL(None).prctl(1, signal.SIGTERM); os.execv(sys.argv[1], sys.argv[1:])"
+)
+
 
 def free_port(wanted: int = 0, host: str = "127.0.0.1") -> int:
     """The TCP port `wanted` if it is free now, else one that is.
@@ -83,11 +88,11 @@ def own_agent_port() -> Iterator[None]:
 
     The agent, through which `ray job submit` starts scripts, listens on a fixed port, and `ray.init` has no option for it.
     """
-    from ray._private import parameter, ray_constants
+    from ray._private import parameter
     from ray.util import get_node_ip_address
 
     plain = parameter.RayParams
-    port = free_port(ray_constants.DEFAULT_DASHBOARD_AGENT_LISTEN_PORT, get_node_ip_address())
+    port = free_port(host=get_node_ip_address())
     parameter.RayParams = partial(plain, dashboard_agent_listen_port=port)
     try:
         yield
@@ -145,10 +150,12 @@ def _packaged_haproxy() -> Path | None:
 
 
 def loopback_haproxy(folder: Path, environment: Mapping[str, str]) -> Path | None:
-    """A launcher that keeps HAProxy's metrics and statistics ports on the loopback interface.
+    """A launcher that keeps HAProxy's metrics and statistics ports on the loopback interface, and HAProxy to its parent.
 
     Serve's configuration template binds the front to the configured host, but these two to all interfaces, and has no
-    option for it. The launcher narrows the two lines in the generated file before it starts the real program.
+    option for it. The launcher narrows the two lines in the generated file before it starts the real program. It also
+    asks the kernel to end HAProxy with the actor that started it: one that was left behind would share the port with its
+    successor and send every second request to replicas that are gone.
     """
     binary = environment.get("RAY_SERVE_HAPROXY_BINARY_PATH") or _packaged_haproxy()
     if binary is None:
@@ -165,7 +172,7 @@ def loopback_haproxy(folder: Path, environment: Mapping[str, str]) -> Path | Non
         "  fi",
         '  previous="$argument"',
         "done",
-        f'exec {shlex.quote(str(binary))} "$@"',
+        f'exec {shlex.quote(sys.executable)} -I -S -c {shlex.quote(DIE_WITH_PARENT)} {shlex.quote(str(binary))} "$@"',
     ]
     script.write_text("\n".join(lines) + "\n", "utf-8")
     script.chmod(stat.S_IRWXU)

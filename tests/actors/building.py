@@ -55,7 +55,14 @@ def group(*numbers: int) -> Group:
 
 
 def outcome(job: str, **fields: Any) -> dict[str, Any]:
-    return {"job_id": job, "results": b"results of " + job.encode(), "qpu_s": 2.0, "wall_s": 0.1, "error": None, **fields}
+    return {
+        "job_id": job,
+        "results": b"results of " + job.encode(),
+        "qpu_s": 2.0,
+        "wall_s": 0.1,
+        "error": None,
+        **fields,
+    }
 
 
 def settings(folder: Any, **overrides: Any) -> Settings:

@@ -30,18 +30,26 @@ def answer(job: str, **fields):
 
 
 class Child:
+    """Compiles in turn, telling of each job; `behave` may give another reply or raise."""
+
     pid = 4711
 
     def __init__(self, behave) -> None:
         self.behave = behave
         self.calls: list[list[str]] = []
+        self.deadly: dict[str, Exception] = {}
 
     async def start(self):
         """There is nothing to start."""
 
-    async def call(self, message, *, deadline_s):
+    async def call(self, message, *, deadline_s, on_event):
         ids = [entry["job_id"] for entry in message["tasks"]]
         self.calls.append(ids)
+        for job in ids:
+            if job in self.deadly:
+                raise self.deadly[job]
+            if self.deadly:
+                on_event({"report": answer(job)})
         return self.behave(ids)
 
 
@@ -112,21 +120,31 @@ async def test_a_batch_is_compiled_in_one_call_and_its_files_are_there_before_th
 
 
 async def test_who_kills_the_child_fails_alone(bench):
+    bench.child.deadly = {job_id(2): WorkerDied("killed by signal 6")}
+    reports = await bench.compile(1, 2, 3)
+    assert [report.error and report.error.code for report in reports] == [None, "compile_failed", None]
+    assert bench.child.calls == [
+        [job_id(1), job_id(2), job_id(3)],
+        [job_id(2), job_id(3)],
+        [job_id(2), job_id(3)],
+        [job_id(3)],
+    ]
+
+
+async def test_a_child_killed_from_outside_costs_nobody_a_job(bench):
+    deaths = [WorkerDied("killed by signal 9")]
+
     def behave(ids):
-        if job_id(2) in ids:
-            raise WorkerDied("killed by signal 6")
+        if deaths:
+            raise deaths.pop()
         return everything(ids)
 
     bench.child.behave = behave
-    reports = await bench.compile(1, 2, 3)
-    assert [report.error and report.error.code for report in reports] == [None, "compile_failed", None]
+    assert [report.error for report in await bench.compile(1, 2)] == [None, None]
 
 
 async def test_a_job_that_takes_too_long_is_told_the_limit(bench):
-    def behave(ids):
-        raise ExecutionTimeout("the run took longer than 20 s and was stopped")
-
-    bench.child.behave = behave
+    bench.child.deadly = {job_id(1): ExecutionTimeout("the run took longer than 20 s and was stopped")}
     [report] = await bench.compile(1)
     assert (report.error.code, report.error.limit) == ("compile_failed", "20 s")
 

@@ -53,6 +53,28 @@ async def test_who_kills_the_child_is_found_and_nobody_else_suffers(files):
     assert reports[job_id(3)].error is None
 
 
+async def test_a_child_killed_from_outside_costs_a_lone_job_nothing_but_time(files):
+    deaths = [WorkerDied("the process that ran it was killed by signal 9 (SIGKILL)")]
+
+    async def behave(ids, emit):
+        if deaths:
+            raise deaths.pop()
+        return await honest(ids, emit)
+
+    run, box = run_of(behave, files, 1)
+    assert (await reports_of(run))[job_id(1)].error is None
+    assert box.calls == [[job_id(1)], [job_id(1)]]
+
+
+async def test_a_lone_job_that_kills_every_child_fails_after_the_second(files):
+    async def behave(ids, emit):
+        raise WorkerDied("the process that ran it was killed by signal 11 (SIGSEGV)")
+
+    run, box = run_of(behave, files, 1)
+    assert (await reports_of(run))[job_id(1)].error.code == "worker_died"
+    assert len(box.calls) == 2
+
+
 async def test_what_was_done_before_the_child_died_is_not_run_again(files):
     async def behave(ids, emit):
         if len(ids) > 1:

@@ -25,7 +25,7 @@ async def house(tmp_path, cluster, monkeypatch):
 
 
 async def finish(house: House, jobs: list[str], incarnation: str = "1") -> None:
-    while any([not (await house.record(job)).terminal for job in jobs]):  # noqa: C419 - awaits
+    while any([not (await house.record(job)).terminal for job in jobs]):
         group = await house.lease(incarnation=incarnation)
         reports = [done(member.job_id, member.attempt) for member in group.members]
         await house.report(*reports, incarnation=incarnation)

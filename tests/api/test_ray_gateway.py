@@ -169,9 +169,7 @@ async def test_another_tenants_job_is_not_found(bench):
 
 async def test_a_held_request_ends_with_the_job(bench):
     bench.keep(record(1, version=1))
-    waiting = asyncio.create_task(
-        bench.gateway.wait(job_id(1), "alice", 5, known_version=None, until_terminal=True)
-    )
+    waiting = asyncio.create_task(bench.gateway.wait(job_id(1), "alice", 5, known_version=None, until_terminal=True))
     await until(lambda: bench.scheduler.asked)
     bench.tell(record(1, TaskState.EXECUTING, version=2))
     bench.tell(record(1, TaskState.COMPLETED, version=3))

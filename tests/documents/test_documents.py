@@ -117,6 +117,12 @@ def test_the_changelog_has_the_present_version():
     assert f"## [{__version__}]" in (ROOT / "CHANGELOG.md").read_text("utf-8")
 
 
+@pytest.mark.parametrize("name", ["cluster.yaml", "examples/serve.yaml", "examples/ghz.job.yaml"])
+def test_no_key_of_a_file_that_ships_is_given_twice(name):
+    keys = re.findall(r"^([\w]+):", (ROOT / name).read_text("utf-8"), re.MULTILINE)
+    assert sorted(keys) == sorted(yaml.safe_load((ROOT / name).read_text("utf-8")))
+
+
 def test_every_dependency_has_a_lower_bound():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     listed = [*project["dependencies"], *(one for group in project["optional-dependencies"].values() for one in group)]

@@ -11,7 +11,6 @@ from qrtx_ray.client import QrtxClient
 from qrtx_ray.launch import LocalRuntime
 
 from .tools import (
-    AGENT,
     BELL,
     COMPILER,
     DEVICE,
@@ -92,8 +91,13 @@ def test_an_engine_child_dies(client: QrtxClient, measured) -> None:
     pid, child = ask(OTHER_AGENT), child_of(OTHER_AGENT)
     waiting = [client.submit(BELL, OTHER, shots=64, seed=3) for _ in range(5)]
     moment = kill(child)
+    # One death may have come from outside: the job runs again, in a new child. Two are its own doing.
+    until(lambda: child_of(OTHER_AGENT) != child, 10)
+    measured("engine child killed: the job runs in a new one", time.monotonic() - moment)
+    assert client.get(job.id).state == "Executing"
+    moment = kill(child_of(OTHER_AGENT))
     ended = client.wait(job.id, 30)
-    measured("engine child killed: the job has its error", time.monotonic() - moment)
+    measured("engine child killed again: the job has its error", time.monotonic() - moment)
     assert ended.state == "Failed"
     assert ended.view["error"]["code"] == "worker_died"
     assert "signal 9" in ended.view["error"]["message"]
@@ -119,13 +123,13 @@ def test_a_compiler_dies_with_work_in_its_hands(runtime: LocalRuntime, client: Q
 def test_a_compiler_child_dies_with_work_in_its_hands(runtime: LocalRuntime, client: QrtxClient) -> None:
     slow = client.submit(endless(qubits=20, layers=900), HEAVY, shots=10)
     until(lambda: client.get(slow.id).state == "Compiling", 30)
-    kill(ask(COMPILER, "status")["child_pid"])
+    for child in filter(None, ask(COMPILER, "status")["child_pids"]):
+        kill(child)
+    client.cancel(slow.id)
     with Ledger(runtime.url, runtime.token, "compiler-child", keyed=False) as ledger:
         until(lambda: len(ledger.acknowledged) >= 10, 60)
     settled(client, ledger, "compiler-child")
-    if not client.get(slow.id).terminal:
-        client.cancel(slow.id)
-    assert client.wait(slow.id, 30).terminal
+    assert client.wait(slow.id, 30).state == "Cancelled"
 
 
 def test_the_state_manager_dies(runtime: LocalRuntime, client: QrtxClient, measured) -> None:
@@ -141,13 +145,7 @@ def test_the_state_manager_dies(runtime: LocalRuntime, client: QrtxClient, measu
     took_s = until(lambda: all((folder / job / "meta.json").exists() for job in final), 30, 0.1)
     measured("state manager killed: all metadata on disk", time.monotonic() - moment)
     assert took_s < 30
-    assert ray.get(_live_qubits()) == []
-
-
-def _live_qubits():
-    from .tools import actor
-
-    return actor(STATE_MANAGER).live_qubits.remote()
+    until(lambda: ask(STATE_MANAGER, "live_qubits") == [], 20, 0.1)
 
 
 def test_a_replica_of_the_front_dies_during_submits(runtime: LocalRuntime, client: QrtxClient, measured) -> None:

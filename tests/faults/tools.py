@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import httpx
 import ray
@@ -101,8 +101,10 @@ def executing(client: QrtxClient, job: str, attempt: int = 1, within_s: float = 
     """Wait until the job executes in (at least) this attempt."""
     starts = ("Executing",)
     until(
-        lambda: sum(change["to_state"] in starts for change in client.history(job)) >= attempt
-        and client.get(job).state in starts,
+        lambda: (
+            sum(change["to_state"] in starts for change in client.history(job)) >= attempt
+            and client.get(job).state in starts
+        ),
         within_s,
         0.05,
     )
@@ -133,7 +135,7 @@ class Ledger:
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._client, args=(n,)) for n in range(clients)]
 
-    def __enter__(self) -> Ledger:
+    def __enter__(self) -> Self:
         for thread in self._threads:
             thread.start()
         return self

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from qrtx_ray.client import find_connection
 from qrtx_ray.serve_app import Arguments
 
 ROOT = Path(__file__).parents[2]
@@ -32,6 +34,14 @@ def test_every_start_command_asks_for_a_token(cluster: dict[str, Any]) -> None:
         starting = [command for command in cluster[part] if 'ray" start' in command or 'serve" run' in command]
         assert starting
         assert all("RAY_AUTH_MODE=token" in command for command in starting)
+
+
+def test_scripts_on_the_head_find_the_runtime(cluster: dict[str, Any]) -> None:
+    (starting,) = [command for command in cluster["head_start_ray_commands"] if "--head" in command]
+    exported = starting.partition("export ")[2].partition(";")[0]
+    environment = dict(word.split("=", 1) for word in shlex.split(exported))
+    assert environment.keys() >= {"QRTX_URL", "QRTX_STORAGE_PATH", "RAY_AUTH_MODE"}
+    assert find_connection(token="t", environment=environment).url == "http://127.0.0.1:8000"
 
 
 def test_the_serve_file_builds_our_application() -> None:

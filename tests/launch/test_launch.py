@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -102,3 +103,21 @@ def test_haproxys_other_ports_are_kept_on_the_loopback_interface(tmp_path: Path)
         "    bind 127.0.0.1:8000",
         "    bind *:80 ssl",
     ]
+
+
+def test_haproxy_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
+    script = loopback_haproxy(tmp_path, {"RAY_SERVE_HAPROXY_BINARY_PATH": "/bin/sleep"})
+    parent = (
+        f"import subprocess, sys; p = subprocess.Popen([{str(script)!r}, '60']); print(p.pid, flush=True); p.wait()"
+    )
+    with subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        started = Path("/proc") / process.stdout.readline().strip()
+        deadline = time.monotonic() + 20
+        while b"sleep" not in (started / "cmdline").read_bytes().split(b"\0")[0]:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        process.kill()
+    while started.exists() and ") Z " not in (started / "stat").read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
