@@ -32,7 +32,8 @@ log = logging.getLogger("qrtx.compiler")
 
 BATCH = 32
 RESTART_PAUSE_S = 0.2
-CHILDREN = 2  # while one is held up by a long job, or its batch is on the way, the other works
+CHILDREN = 2  # while one is held up by a long job, the other works
+HELD_UP_S = 0.2
 
 
 class CompilerActor:
@@ -50,6 +51,7 @@ class CompilerActor:
         self._link = SchedulerLink()
         self._files = CircuitFS(self._settings.paths.circuit_fs_url)
         self._sandboxes = [compiler_sandbox(self._settings) for _ in range(CHILDREN)]
+        self._turn = asyncio.Lock()
         self._joined = asyncio.Event()
         self._joining = asyncio.Lock()
         self._generation = 0
@@ -89,19 +91,38 @@ class CompilerActor:
         await sandbox.start()
         if not self._joined.is_set():
             await self._join(0)
+        while True:
+            async with self._turn:
+                work = await self._compile_in_turn(sandbox)
+            reports = await work
+            while reports and not await self._ask("report_compiled", reports):
+                await self._join(self._generation)
+
+    async def _compile_in_turn(self, sandbox: Sandbox) -> asyncio.Task[list[CompileReport]]:
+        """Lease and compile batch after batch, until one takes long: that one is returned, and another child's turn comes.
+
+        One child that takes all there is makes larger batches than two that race, and each batch costs two calls.
+        """
         reports: list[CompileReport] = []
         while True:
             seen = self._generation
-            try:
-                lease = await self._link.call("lease_compile", self._name, self._incarnation, BATCH, reports)
-            except RayTaskError:
-                # The scheduler could not take them, for now: its journal may be in trouble. The reports stay.
-                await asyncio.sleep(RESTART_PAUSE_S)
-                continue
+            lease = await self._ask("lease_compile", BATCH, reports)
             if not lease.known:
                 await self._join(seen)
                 continue
-            reports = await self._compile_batch(sandbox, list(lease.tasks))
+            work = asyncio.get_running_loop().create_task(self._compile_batch(sandbox, list(lease.tasks)))
+            done, _ = await asyncio.wait({work}, timeout=HELD_UP_S)
+            if not done:
+                return work
+            reports = work.result()
+
+    async def _ask(self, method: str, *arguments: Any) -> Any:
+        while True:
+            try:
+                return await self._link.call(method, self._name, self._incarnation, *arguments)
+            except RayTaskError:
+                # The scheduler could not take the reports, for now: its journal may be in trouble. They stay.
+                await asyncio.sleep(RESTART_PAUSE_S)
 
     async def _compile_batch(self, sandbox: Sandbox, tasks: list[CompileTask]) -> list[CompileReport]:
         reports: list[CompileReport] = []

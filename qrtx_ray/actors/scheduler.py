@@ -269,6 +269,17 @@ class SchedulerActor:
         self._apply(on.CompilerJoined(compiler, incarnation))
         return self._journal.epoch
 
+    async def report_compiled(self, compiler: str, incarnation: str, reports: Sequence[CompileReport]) -> bool:
+        """Deliver compiled jobs. False: unknown compiler, join again."""
+        await self._ready.wait()
+        if self._compilers.get(compiler, incarnation) is None:
+            return False
+        if reports:
+            executables = [(r.job_id, PAYLOAD_EXECUTABLE, r.executable) for r in reports if r.profile]
+            slim = tuple(CompileReport(r.job_id, r.attempt, r.profile, b"", r.error) for r in reports)
+            self._apply(on.JobsCompiled(compiler, incarnation, slim), executables)
+        return True
+
     async def lease_compile(
         self, compiler: str, incarnation: str, capacity: int, reports: Sequence[CompileReport]
     ) -> CompileLease:
@@ -278,12 +289,7 @@ class SchedulerActor:
         if box is None:
             return CompileLease(self._journal.epoch, known=False)
         box.heard_at = self._clock.monotonic()
-        if reports:
-            executables = [
-                (report.job_id, PAYLOAD_EXECUTABLE, report.executable) for report in reports if report.profile
-            ]
-            slim = tuple(CompileReport(r.job_id, r.attempt, r.profile, b"", r.error) for r in reports)
-            self._apply(on.JobsCompiled(compiler, incarnation, slim), executables)
+        await self.report_compiled(compiler, incarnation, reports)
         await self._linger(box)
         self._apply(on.CompilerReady(compiler, incarnation, capacity))
         taken = await box.take(LEASE_WAIT_S)

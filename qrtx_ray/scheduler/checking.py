@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from qrtx_ray.errors import InternalError
 from qrtx_ray.model import TaskState
+from qrtx_ray.scheduler.dispatch import has_room
 from qrtx_ray.scheduler.job import ON_AGENT, Job
 from qrtx_ray.scheduler.world import World
 
@@ -76,7 +77,7 @@ def _check_workers(world: World) -> None:
         for group in agent.held.values():
             counts[group] = counts.get(group, 0) + 1
         _must(counts == agent.open and agent.held.keys() == agent.seen.keys(), f"{agent.name} is booked wrongly")
-        if agent.name in world.parked and len(agent.open) < world.settings.max_groups_per_agent:
+        if agent.name in world.parked and has_room(agent, world.settings):
             _must(not any(name in world.busy for name in agent.devices), f"{agent.name} idles beside a line")
     _must(all(world.agents.get(name) is agent for name, agent in world.parked.items()), "a stranger is parked")
     _must(not (world.parked_compilers and world.pending), "a compiler idles beside a line")

@@ -10,11 +10,12 @@ from typing import Protocol
 from qrtx_ray.model import Group, JobRecord, Member
 from qrtx_ray.scheduler.commands import RunGroup
 from qrtx_ray.scheduler.job import Job
+from qrtx_ray.scheduler.settings import CoreSettings
 from qrtx_ray.scheduler.states import Trigger
 from qrtx_ray.scheduler.workers import Agent, Device
 from qrtx_ray.scheduler.world import World
 
-__all__ = ["GroupLimits", "GroupPolicy", "assign_runs", "choose_group", "fair_seconds", "fair_share"]
+__all__ = ["GroupLimits", "GroupPolicy", "assign_runs", "choose_group", "fair_seconds", "fair_share", "has_room"]
 
 _DISPATCHED = (Trigger.DISPATCHED,)
 _ROUNDING = 1 + 1e-9  # a sum of parts must fit the whole
@@ -88,10 +89,19 @@ def assign_runs(world: World, policy: GroupPolicy) -> None:
     if not world.busy:
         return
     for agent in list(world.parked.values()):
-        if len(agent.open) < world.settings.max_groups_per_agent:
+        if has_room(agent, world.settings):
             device = _best(world, agent)
             if device is not None:
                 _lease(world, agent, device, policy)
+
+
+def has_room(agent: Agent, settings: CoreSettings) -> bool:
+    """Whether the agent may be given a group: to run, or to hold ready behind one that is soon over. Behind a long one it
+    would only wait where no other agent can take it.
+    """
+    if not agent.open:
+        return True
+    return len(agent.open) < settings.max_groups_per_agent and agent.latest_s <= settings.prefetch_behind_s
 
 
 def _best(world: World, agent: Agent) -> Device | None:
@@ -119,6 +129,7 @@ def _lease(world: World, agent: Agent, device: Device, policy: GroupPolicy) -> N
     group_id = f"{first.id}.{first.attempt + 1}"
     members = tuple([_allocate(world, job, agent, group_id) for job in jobs])
     _allow(world, jobs)
+    agent.latest_s = sum(job.record.profile.estimated_s for job in jobs if job.record.profile)
     agent.hold(group_id, [(member.job_id, member.attempt) for member in members], world.now)
     agent.capacity = 0
     del world.parked[agent.name]

@@ -22,6 +22,7 @@ class CoreSettings:
         min_group_s: Estimated run time below which a line is not divided among the agents.
         group_across_keys: Whether members of one group may have different `CircuitProfile.group_key`.
         max_groups_per_agent: One running, the rest prefetched.
+        prefetch_behind_s: Estimated run time of a group behind which no other is prefetched.
         max_retries: Attempts after the first that an error of the job may cost.
         max_losses: Agents (or, apart, compilers) a job may lose before it fails itself.
         retry_initial_s / retry_multiplier / retry_max_s: Exponential backoff between retries.
@@ -46,6 +47,7 @@ class CoreSettings:
     max_group_bytes: int = 1 << 30
     group_across_keys: bool = True
     max_groups_per_agent: int = 2
+    prefetch_behind_s: float = 2.0
     max_retries: int = 2
     max_losses: int = 3
     retry_initial_s: float = 1.0

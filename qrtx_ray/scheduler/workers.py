@@ -30,10 +30,11 @@ class Compiler:
 
 class Agent:
     """A device agent: `capacity` is its open offer (0 none); `held` maps attempts to their groups, `open` groups to
-    the number of members not spoken of yet, `seen` attempts to when the agent last showed that it has them.
+    the number of members not spoken of yet, `seen` attempts to when the agent last showed that it has them. `latest_s`
+    is the estimated run time of the group it was given last.
     """
 
-    __slots__ = ("capacity", "devices", "held", "incarnation", "name", "open", "seen")
+    __slots__ = ("capacity", "devices", "held", "incarnation", "latest_s", "name", "open", "seen")
 
     def __init__(self, name: str, incarnation: str, devices: tuple[str, ...]) -> None:
         self.name = name
@@ -43,6 +44,7 @@ class Agent:
         self.held: dict[Attempt, GroupId] = {}
         self.open: dict[GroupId, int] = {}
         self.seen: dict[Attempt, float] = {}
+        self.latest_s = 0.0
 
     def hold(self, group: GroupId, members: Sequence[Attempt], now: float) -> None:
         """Book a group in."""

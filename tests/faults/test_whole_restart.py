@@ -27,14 +27,19 @@ HEAVY = "fake_sherbrooke@aer_ideal"
 @contextlib.contextmanager
 def runtime_on(folder: Path) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any], QrtxClient]]:
     command = [sys.executable, "-m", "tests.faults.runtime_process", str(folder)]
-    process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    )
+    # What the shared runtime has set for its own processes, ports among it, is not for this one.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "QRTX_"))}
+    with (folder / "errors").open("a", encoding="utf-8") as errors:
+        process = subprocess.Popen(
+            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True
+        )
     assert process.stdin is not None
     assert process.stdout is not None
     facts: dict[str, Any] = {"pids": []}
     try:
-        facts = json.loads(process.stdout.readline())
+        line = process.stdout.readline()
+        assert line, (folder / "errors").read_text("utf-8")
+        facts = json.loads(line)
         with QrtxClient(facts["url"], facts["token"]) as client:
             yield process, facts, client
     finally:

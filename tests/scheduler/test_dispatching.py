@@ -201,3 +201,22 @@ def test_groups_are_not_made_across_keys_when_the_settings_say_so():
     three = driver.queued(compile_as={"group_key": "1"})
     driver.join()
     assert members(driver.ready()) == [one, three]
+
+
+def test_nothing_is_held_ready_behind_a_long_run_and_another_agent_takes_it(driver):
+    long = driver.queued(compile_as={"estimated_s": 60.0})
+    driver.join("a")
+    assert members(driver.ready("a")) == [long]
+    driver.ready("a")
+    short = driver.queued()
+    driver.join("b")
+    assert members(driver.ready("b")) == [short]
+
+
+def test_behind_a_short_run_the_next_group_is_held_ready(driver):
+    driver.queued()
+    driver.join("a")
+    driver.ready("a")
+    driver.ready("a")
+    second = driver.queued()
+    assert driver.state(second) == "Allocating"
