@@ -19,8 +19,8 @@ from qrtx_ray.model import JobId, JobRecord
 __all__ = ["Feed"]
 
 ANSWER_ENTRIES = 2_000
-GATHER_S = 0.02
-APART_S = 0.008
+GATHER_S = 0.05
+APART_S = 0.01
 
 
 class Feed:
@@ -81,6 +81,8 @@ class Feed:
             return Changes(self._epoch, self._cursor, reset=True)
         start = len(self._log) - missed
         entries = list(islice(self._log, start, start + ANSWER_ENTRIES))
-        records = tuple(entry for entry in entries if isinstance(entry, JobRecord))
+        # Of a job that took several steps since, the last one says all.
+        latest = {entry.id: entry for entry in entries if isinstance(entry, JobRecord)}
+        records = tuple(latest.values())
         deletions = tuple(entry for entry in entries if isinstance(entry, str))
         return Changes(self._epoch, cursor + len(entries), records, deletions)

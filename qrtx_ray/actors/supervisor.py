@@ -108,6 +108,7 @@ def _create(wanted: _Wanted) -> Any:
         "max_restarts": -1,
         "max_task_retries": 0,
         "max_concurrency": 20_000,
+        "enable_task_events": False,  # thousands of calls a second, none of which anybody looks up
     }
     if wanted.on_head:
         options["resources"] = {HEAD: 0.001}

@@ -169,9 +169,11 @@ def _count(program: CircuitProgram, *, measurements: bool = False) -> int:
         return max(1, len(program.qpy) // 40)  # about 40 bytes an operation in QPY
     if program.dynamic:
         return program.num_clbits
+    occurrences = np.bincount(program.ops[:, 0], minlength=len(program.names)).tolist()
+    counted = zip(program.names, occurrences, strict=True)
     if measurements:
-        return sum(1 for kind in program.ops[:, 0].tolist() if program.names[kind] == "measure")
-    return sum(1 for kind in program.ops[:, 0].tolist() if program.names[kind] not in _NOT_A_GATE)
+        return sum(number for name, number in counted if name == "measure")
+    return sum(number for name, number in counted if name not in _NOT_A_GATE)
 
 
 def _density_matrix_s(program: CircuitProgram) -> float:

@@ -8,6 +8,7 @@ from enum import StrEnum
 from qrtx_ray.errors import ErrorInfo
 from qrtx_ray.model.ids import GroupId, JobId
 from qrtx_ray.model.job import CircuitProfile, JobRecord, PayloadFormat, Program
+from qrtx_ray.model.pickling import quickly_pickled
 
 __all__ = [
     "AgentInfo",
@@ -63,6 +64,7 @@ class AgentInfo:
     running: tuple[tuple[JobId, int], ...] = ()
 
 
+@quickly_pickled
 @dataclass(frozen=True, slots=True)
 class CompileTask:
     """One job to decode, validate and compile. `payload` is opaque here."""
@@ -95,6 +97,7 @@ class CompileTask:
         )
 
 
+@quickly_pickled
 @dataclass(frozen=True, slots=True)
 class CompileReport:
     """What came of a CompileTask: either `profile` and `executable`, or `error`."""
@@ -106,6 +109,7 @@ class CompileReport:
     error: ErrorInfo | None = None
 
 
+@quickly_pickled
 @dataclass(frozen=True, slots=True)
 class Member:
     """A job inside a group. `attempt` fences its report; `timeout_s` bounds its wall-clock run; `qubits` it occupies."""
@@ -118,6 +122,7 @@ class Member:
     qubits: int = 0
 
 
+@quickly_pickled
 @dataclass(frozen=True, slots=True)
 class Group:
     """Jobs that one agent runs in one go on one device."""
@@ -127,6 +132,7 @@ class Group:
     members: tuple[Member, ...]
 
 
+@quickly_pickled
 @dataclass(frozen=True, slots=True)
 class RunReport:
     """The end of one attempt: the result file is durable (`sha256`, `size_bytes`), or `error` says why there is none.

@@ -6,14 +6,13 @@ them holds a circuit: the payload and the compiled form are opaque bytes kept be
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
-from operator import attrgetter
-from typing import Any, cast
+from typing import Any
 
 from qrtx_ray.errors import ErrorInfo
 from qrtx_ray.model.ids import GroupId, JobId
+from qrtx_ray.model.pickling import quickly_pickled
 
 __all__ = [
     "TERMINAL_STATES",
@@ -82,6 +81,7 @@ class TaskState(StrEnum):
 TERMINAL_STATES = frozenset({TaskState.COMPLETED, TaskState.FAILED, TaskState.CANCELLED, TaskState.TIMEOUT})
 
 
+@quickly_pickled
 @dataclass(frozen=True, slots=True)
 class JobRequest:
     """A job as the front accepted it: the envelope checked, the payload still opaque.
@@ -125,6 +125,7 @@ class JobRequest:
     source: str = "native"
 
 
+@quickly_pickled
 @dataclass(frozen=True, slots=True)
 class CircuitProfile:
     """What scheduling needs to know of a compiled job; made once, by the compiler child.
@@ -154,6 +155,7 @@ class CircuitProfile:
     engine: str
 
 
+@quickly_pickled
 @dataclass(frozen=True, slots=True)
 class JobRecord:
     """The durable truth about a job. Changed only by `scheduler.core.Core`; written before anybody is told.
@@ -204,14 +206,6 @@ class JobRecord:
     error: ErrorInfo | None = None
     metadata_recorded: bool = False
 
-    # Records travel with every change of a job; the state that dataclasses make for pickling looks each field up anew.
-    def __getstate__(self) -> tuple[Any, ...]:
-        return _VALUES(self)
-
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        for name, value in zip(_NAMES, state, strict=True):
-            object.__setattr__(self, name, value)
-
     @property
     def terminal(self) -> bool:
         return self.state in TERMINAL_STATES
@@ -221,10 +215,7 @@ class JobRecord:
         return Level.of(self.priority)
 
 
-_NAMES = tuple(item.name for item in fields(JobRecord))
-_VALUES = cast("Callable[[JobRecord], tuple[Any, ...]]", attrgetter(*_NAMES))
-
-
+@quickly_pickled
 @dataclass(frozen=True, slots=True)
 class JobChange:
     """One transition, as kept in the history and streamed to followers.
