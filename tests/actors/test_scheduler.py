@@ -21,7 +21,7 @@ from .house import House, done
 async def house(tmp_path, cluster, monkeypatch):
     house = House(settings(tmp_path, **{"storage.journal_url": "memory:"}), cluster)
     monkeypatch.setattr(os, "_exit", house.exits.append)
-    monkeypatch.setattr("qrtx_ray.actors.scheduler.LAST_WORDS_S", 0.0)
+    monkeypatch.setattr("qrtx_ray.actors.shell.LAST_WORDS_S", 0.0)
     await house.scheduler.ping()
     yield house
     await house.close()
@@ -362,7 +362,7 @@ async def test_a_replicas_own_key_is_looked_up_in_the_journal_only_for_a_repetit
 async def test_a_scheduler_that_cannot_recover_does_not_pretend_to_live(tmp_path, cluster, monkeypatch):
     exits: list[int] = []
     monkeypatch.setattr(os, "_exit", exits.append)
-    monkeypatch.setattr("qrtx_ray.actors.scheduler.LAST_WORDS_S", 0.0)
+    monkeypatch.setattr("qrtx_ray.actors.shell.LAST_WORDS_S", 0.0)
 
     async def broken(*_):
         raise PersistError("the row cannot be read")
