@@ -60,6 +60,7 @@ def prepare(plan: dict[str, Any]) -> Callable[[], Any]:
     """`plan`: mode, url, token, and what the mode needs; ``bodies`` is a file with one request body a line."""
     modes: dict[str, Callable[[dict[str, Any]], Any]] = {
         "throughput": _throughput,
+        "batches": _batches,
         "accept": _accept,
         "single": _single,
         "poll": _poll,
@@ -94,6 +95,31 @@ async def _throughput(plan: dict[str, Any]) -> dict[str, Any]:
     seconds, cpu_s = time.perf_counter() - started, time.process_time() - cpu
     _check(answers, plan["shots"])
     return {"jobs": len(answers), "seconds": seconds, "accepted_s": max(accepted_s), "load_cpu_s": cpu_s}
+
+
+async def _batches(plan: dict[str, Any]) -> dict[str, Any]:
+    """As `_throughput`, but each request submits, and later collects, several jobs."""
+    connections = await _connect(plan, plan["connections"])
+    accepted_s: list[float] = []
+    answers: list[bytes] = []
+
+    async def work(connection: Connection, bodies: list[bytes]) -> None:
+        created = [await connection.request("POST", "/v1/jobs", body) for body in bodies]
+        accepted_s.append(time.perf_counter() - started)
+        for answer in created:
+            named = "&".join(f"job={outcome['job']['id']}" for outcome in json.loads(answer)["outcomes"])
+            answers.append(await connection.request("GET", f"/v1/results?wait={PATIENCE_S}&{named}"))
+
+    size = plan["batch"]
+    bodies = plan["bodies"]
+    batches = [b'{"jobs":[' + b",".join(bodies[i : i + size]) + b"]}" for i in range(0, len(bodies), size)]
+    started, cpu = time.perf_counter(), time.process_time()
+    shares = [batches[index :: len(connections)] for index in range(len(connections))]
+    await asyncio.gather(*(work(c, share) for c, share in zip(connections, shares, strict=True)))
+    seconds, cpu_s = time.perf_counter() - started, time.process_time() - cpu
+    single = [json.dumps(outcome).encode() for answer in answers for outcome in json.loads(answer)["outcomes"]]
+    _check(single, plan["shots"])
+    return {"jobs": len(single), "seconds": seconds, "accepted_s": max(accepted_s), "load_cpu_s": cpu_s}
 
 
 async def _accept(plan: dict[str, Any]) -> dict[str, Any]:

@@ -22,6 +22,7 @@ SHOTS = 1024
 CONNECTIONS = 8
 RAW_PROCESSES = 2
 WARM_UP = 16
+BATCH = 16
 
 
 def ideal_throughput(runtime: LocalRuntime, options: Options) -> Iterator[Figure]:
@@ -37,6 +38,10 @@ def ideal_throughput(runtime: LocalRuntime, options: Options) -> Iterator[Figure
     for role, seconds in sorted(times.items(), key=lambda item: -item[1]):
         if role != "driver":
             yield Figure(f"cpu_per_job_{role}", 1e3 * seconds / count, "ms")
+    answer, _ = _by_http(runtime, IDEAL, options.seed + 2 * count, count, batch=BATCH)
+    rate = count / answer["seconds"]
+    yield Figure("http_batched_jobs_per_s", rate, "jobs/s", 150, "higher")
+    yield Figure("ratio_to_raw_aer_batched", rate / raw, "1", 0.5, "higher")
 
 
 def noisy_throughput(runtime: LocalRuntime, options: Options) -> Iterator[Figure]:
@@ -67,10 +72,13 @@ def _raw_aer(seed: int, count: int) -> float:
     return count / slowest
 
 
-def _by_http(runtime: LocalRuntime, device: str, seed: int, count: int) -> tuple[dict[str, Any], dict[str, float]]:
-    """The load generator's answer, and CPU seconds by role."""
+def _by_http(
+    runtime: LocalRuntime, device: str, seed: int, count: int, *, batch: int = 1
+) -> tuple[dict[str, Any], dict[str, float]]:
+    """The load generator's answer, and CPU seconds by role; `batch` jobs go in one request."""
     plan = {
-        "mode": "throughput",
+        "mode": "throughput" if batch == 1 else "batches",
+        "batch": batch,
         "url": runtime.url,
         "token": runtime.token,
         "shots": SHOTS,

@@ -15,7 +15,7 @@ from qrtx_ray.client.calls import Call
 from qrtx_ray.client.connection import Connection, find_connection
 from qrtx_ray.client.following import SILENCE_S, Patience, Watch
 from qrtx_ray.client.messages import JobStatus, document_of, file_body, job_body, raise_for
-from qrtx_ray.errors import DeviceUnavailable
+from qrtx_ray.errors import DeviceUnavailable, QrtxError
 
 if TYPE_CHECKING:
     from qiskit import QuantumCircuit
@@ -77,6 +77,10 @@ class AsyncQrtxClient:
         """Submit a body of the native API as it is."""
         return await self._do(calls.submit(body, idempotency_key))
 
+    async def submit_many(self, bodies: Sequence[Mapping[str, Any]]) -> list[JobStatus | QrtxError]:
+        """Submit several bodies in one request; outcome i is the job of body i, or why it was refused."""
+        return await self._do(calls.submit_many(bodies))
+
     async def get(self, job_id: str) -> JobStatus:
         """The job now."""
         return await self._do(calls.get(job_id))
@@ -116,6 +120,12 @@ class AsyncQrtxClient:
     async def results(self, job_id: str, *, memory: bool = False) -> dict[str, Any]:
         """Counts or expectation values in plain JSON; with `memory` every shot."""
         return await self._do(calls.results(job_id, memory=memory))
+
+    async def results_of_many(
+        self, job_ids: Sequence[str], wait_s: float = 0.0, *, memory: bool = False
+    ) -> dict[str, dict[str, Any] | QrtxError]:
+        """Results of up to 64 jobs in one request, or why a job has none; waits up to `wait_s` for their ends."""
+        return await self._do(calls.results_of_many(job_ids, wait_s, memory=memory))
 
     async def cancel(self, job_id: str) -> JobStatus:
         """Cancel the job."""

@@ -5,14 +5,28 @@ Both clients are made of these; they differ in how a call travels, not in what i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 
-from qrtx_ray.client.messages import JobStatus
+from qrtx_ray.client.messages import JobStatus, error_of
+from qrtx_ray.errors import QrtxError
 
-__all__ = ["Call", "cancel", "delete", "devices", "get", "health", "history", "jobs", "results", "submit"]
+__all__ = [
+    "Call",
+    "cancel",
+    "delete",
+    "devices",
+    "get",
+    "health",
+    "history",
+    "jobs",
+    "results",
+    "results_of_many",
+    "submit",
+    "submit_many",
+]
 
 T = TypeVar("T")
 
@@ -66,6 +80,32 @@ def results(job_id: str, *, memory: bool) -> Call[dict[str, Any]]:
     return Call(
         "GET", job_path(job_id) + "/results", lambda document: document["results"], {"memory": str(memory).lower()}
     )
+
+
+def submit_many(bodies: Sequence[Mapping[str, Any]]) -> Call[list[JobStatus | QrtxError]]:
+    def read(document: Any) -> list[JobStatus | QrtxError]:
+        return [_status_or_error(outcome) for outcome in document["outcomes"]]
+
+    return Call("POST", "/v1/jobs", read, body={"jobs": list(bodies)})
+
+
+def _status_or_error(outcome: Mapping[str, Any]) -> JobStatus | QrtxError:
+    return JobStatus.from_view(outcome["job"]) if outcome["error"] is None else error_of(outcome["error"])
+
+
+def results_of_many(
+    job_ids: Sequence[str], hold_s: float, *, memory: bool
+) -> Call[dict[str, dict[str, Any] | QrtxError]]:
+    def read(document: Any) -> dict[str, dict[str, Any] | QrtxError]:
+        return {
+            outcome["job_id"]: outcome["results"] if outcome["error"] is None else error_of(outcome["error"])
+            for outcome in document["outcomes"]
+        }
+
+    params: dict[str, Any] = {"job": list(job_ids), "memory": str(memory).lower()}
+    if hold_s:
+        params["wait"] = round(hold_s, 3)
+    return Call("GET", "/v1/results", read, params, hold_s=hold_s)
 
 
 def cancel(job_id: str) -> Call[JobStatus]:

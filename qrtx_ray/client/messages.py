@@ -19,7 +19,7 @@ from qrtx_ray.errors import ErrorInfo, InternalError, QrtxError, ValidationError
 if TYPE_CHECKING:
     from qiskit import QuantumCircuit
 
-__all__ = ["JobStatus", "Parameters", "document_of", "file_body", "job_body", "raise_for"]
+__all__ = ["JobStatus", "Parameters", "document_of", "error_of", "file_body", "job_body", "raise_for"]
 
 Parameters = Sequence[Sequence[float]] | Mapping[str, Sequence[float]]
 NAME_LENGTH = 64
@@ -162,7 +162,7 @@ def raise_for(status: int, document: Any) -> None:
     error = document.get("error") if isinstance(document, Mapping) else None
     if not isinstance(error, Mapping) or "message" not in error:
         raise InternalError(f"the server answered {status} without saying why")
-    raise QrtxError.from_info(_error(error))
+    raise error_of(error)
 
 
 def _circuit(circuit: QuantumCircuit | str) -> dict[str, Any]:
@@ -177,6 +177,11 @@ def _circuit(circuit: QuantumCircuit | str) -> dict[str, Any]:
 
 def _source(text: str) -> dict[str, Any]:
     return {"format": "qasm2" if QASM2.search(text) else "qasm3", "source": text}
+
+
+def error_of(view: Mapping[str, Any]) -> QrtxError:
+    """The error that a part of an answer describes, as the class of its code."""
+    return QrtxError.from_info(_error(view))
 
 
 def _error(view: Mapping[str, Any]) -> ErrorInfo:

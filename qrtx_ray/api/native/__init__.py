@@ -8,6 +8,7 @@ from qrtx_ray.api.context import Api
 from qrtx_ray.api.native.devices import Devices
 from qrtx_ray.api.native.events import Events
 from qrtx_ray.api.native.jobs import Jobs
+from qrtx_ray.api.native.results import Collection
 from qrtx_ray.api.native.service import Service
 
 __all__ = ["PREFIX", "native_router"]
@@ -18,6 +19,6 @@ PREFIX = "/v1"
 def native_router(api: Api) -> APIRouter:
     """All routes, relative to the prefix."""
     router = APIRouter()
-    for part in (Jobs(api), Events(api), Devices(api), Service(api)):
+    for part in (Jobs(api), Collection(api), Events(api), Devices(api), Service(api)):
         router.include_router(part.router())
     return router

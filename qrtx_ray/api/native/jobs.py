@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-import orjson
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
@@ -14,14 +13,14 @@ from qrtx_ray.api.auth import principal_of
 from qrtx_ray.api.context import Api
 from qrtx_ray.api.envelope import client_name, idempotency_key
 from qrtx_ray.api.native.models import HistoryView, JobListView, JobView, ManyAccepted, NativeJobs, ResultsView
+from qrtx_ray.api.native.results import converted, no_results
 from qrtx_ray.api.native.submission import MEDIA_TYPES, NativeSender, build_native, build_one_of_many, native_body
 from qrtx_ray.api.native.views import change_view, error_view, job_view
 from qrtx_ray.api.requests import Query, content_type, job_id_of, parse_json, read_body, text
 from qrtx_ray.api.responses import empty, json_bytes, json_response
 from qrtx_ray.api.routing import add_operation, new_router, schema_reference
 from qrtx_ray.codec.native_schema import NativeJob
-from qrtx_ray.codec.results import native_view
-from qrtx_ray.errors import ErrorInfo, InvalidState, NotFound, QrtxError, ValidationError
+from qrtx_ray.errors import ErrorInfo, QrtxError, ValidationError
 from qrtx_ray.model import JobQuery, JobRecord, JobRequest, TaskState
 
 __all__ = ["Jobs"]
@@ -183,12 +182,12 @@ class Jobs:
             await self._gateway.wait(job_id, tenant, wait_s, known_version=None, until_terminal=True)
         document = await self._gateway.results(job_id, tenant)
         if document is None:
-            raise _no_results(await self._gateway.get(job_id, tenant))
+            raise no_results(await self._gateway.get(job_id, tenant))
         if form == "runtime":
             return json_bytes(document)
         if len(document) <= self._api.settings.inline_bytes:
-            return json_bytes(_converted(job_id, document, memory))
-        return json_bytes(await asyncio.to_thread(_converted, job_id, document, memory))
+            return json_bytes(converted(job_id, document, memory))
+        return json_bytes(await asyncio.to_thread(converted, job_id, document, memory))
 
     async def cancel(self, request: Request) -> Response:
         """A waiting job is Cancelled at once, a running one is stopped. 409 when it has ended."""
@@ -211,21 +210,6 @@ def _outcome(answer: JobRecord | ErrorInfo) -> dict[str, Any]:
     if isinstance(answer, ErrorInfo):
         return {"job": None, "error": error_view(answer)}
     return {"job": job_view(answer), "error": None}
-
-
-def _converted(job_id: str, document: bytes, memory: bool) -> bytes:
-    view = native_view(document, memory=memory)
-    return orjson.dumps({"job_id": job_id, "results": view}, option=orjson.OPT_SERIALIZE_NUMPY)
-
-
-def _no_results(record: JobRecord) -> QrtxError:
-    if not record.terminal:
-        return InvalidState(f"the job has not ended; it is {record.state}")
-    if record.error is not None:
-        return InvalidState(f"the job ended {record.state} and has no results: {record.error.message}")
-    if record.private and record.state is TaskState.COMPLETED:
-        return NotFound("the results of this private job were handed out before", field="job_id")
-    return InvalidState(f"the job ended {record.state} and has no results")
 
 
 _BODY = {

@@ -11,6 +11,7 @@ from qrtx_ray.codec.native_schema import NativeJob
 
 __all__ = [
     "ChangeView",
+    "CollectedView",
     "DeviceDocument",
     "DeviceListView",
     "HealthView",
@@ -120,6 +121,20 @@ class ResultsView(BaseModel):
 
     job_id: str
     results: dict[str, Any]
+
+
+class CollectedResults(BaseModel):
+    """What came of one of several jobs: its results, or why there are none."""
+
+    job_id: str
+    results: dict[str, Any] | None
+    error: ErrorView | None
+
+
+class CollectedView(BaseModel):
+    """Outcomes in the order in which the jobs were named."""
+
+    outcomes: list[CollectedResults]
 
 
 class DeviceDocument(BaseModel):
