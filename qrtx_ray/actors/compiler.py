@@ -18,6 +18,7 @@ from typing import Any
 from ray.exceptions import RayTaskError
 
 from qrtx_ray.actors.answers import error_of, profile_of
+from qrtx_ray.actors.garbage import collect_seldom
 from qrtx_ray.actors.link import SchedulerLink
 from qrtx_ray.actors.settings import compiler_sandbox
 from qrtx_ray.config import Settings
@@ -55,6 +56,7 @@ class CompilerActor:
         self._joined = asyncio.Event()
         self._joining = asyncio.Lock()
         self._generation = 0
+        collect_seldom()
         loop = asyncio.get_running_loop()
         parts: list[Callable[[], Coroutine[Any, Any, None]]] = [
             self._beat,

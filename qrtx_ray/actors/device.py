@@ -18,6 +18,7 @@ from typing import Any
 
 from ray.exceptions import RayError
 
+from qrtx_ray.actors.garbage import collect_seldom
 from qrtx_ray.actors.group_run import Attempt, GroupRun
 from qrtx_ray.actors.link import SchedulerLink
 from qrtx_ray.actors.names import STATE_MANAGER, find_actor
@@ -90,6 +91,7 @@ class DeviceActor:
         self._keeping: set[asyncio.Task[Any]] = set()
         self._leasing = False
         self._background: set[asyncio.Task[Any]] = set()
+        collect_seldom()
         for part in (self._fetch, self._execute, self._report, self._beat):
             self._spawn(self._forever(part))
 

@@ -17,6 +17,7 @@ from typing import Any
 from qrtx_ray.actors.committed import CommittedRecords
 from qrtx_ray.actors.errands import Errands
 from qrtx_ray.actors.feed import Feed
+from qrtx_ray.actors.garbage import collect_seldom
 from qrtx_ray.actors.journal import Journal, Payloads
 from qrtx_ray.actors.mailboxes import Mailboxes
 from qrtx_ray.actors.metadata_recorder import MetadataRecorder
@@ -62,6 +63,7 @@ class SchedulerShell:
         self._committed = CommittedRecords(self._settings.performance.status_cache_entries)
         self._events: Counter[str] = Counter()
         self._ready = asyncio.Event()
+        collect_seldom()
         self._main = asyncio.get_running_loop().create_task(self._run())
 
     async def get(self, job_ids: Sequence[str]) -> list[JobRecord | None]:

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from qrtx_ray.actors.garbage import collect_seldom
 from qrtx_ray.actors.live_qubits import LiveQubits, QubitLease
 from qrtx_ray.actors.metadata_document import metadata_document
 from qrtx_ray.config import Settings
@@ -47,6 +48,7 @@ class StateManagerActor:
         self._index = StateIndex(paths.state_metadata)
         self._live = LiveQubits(state.level1_cache_size)
         self._vacated = asyncio.Condition()
+        collect_seldom()
 
     async def ping(self) -> int:
         """The actor's process id."""

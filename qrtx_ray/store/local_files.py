@@ -11,8 +11,10 @@ wins, and a reader never sees a part. Names that begin with a dot are those unfi
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import shutil
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -23,6 +25,10 @@ from qrtx_ray.errors import PersistError, StoreConflict, StoreFull
 __all__ = ["LocalFiles"]
 
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
+# ioctl_iflags(2); the numbers of x86-64 and 64-bit Arm.
+_GET_FLAGS, _SET_FLAGS = 0x80086601, 0x40086602
+_TOP_OF_HIERARCHY = 0x00020000
+_FLAGS = struct.Struct("l")
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
 
@@ -34,6 +40,7 @@ class LocalFiles:
         self._base = str(self.root)
         with _translated():
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _spread_subfolders(self._base)
             _sync_folder(str(self.root.parent))
 
     def read(self, path: str) -> bytes | None:
@@ -143,6 +150,24 @@ class LocalFiles:
         _sync_folder(folder)
         if folder != self._base:
             _sync_folder(self._base)
+
+
+def _spread_subfolders(folder: str) -> None:
+    """Tell ext4 that the subfolders of `folder` have nothing to do with each other (``chattr +T``).
+
+    It then places them all over the disk. Otherwise all go into one group of inodes, and making a file means stepping over
+    every inode of the group that was deleted in the last minutes: where old jobs are removed while new ones come, 2.6 ms for
+    the files of a job instead of 0.25. Other file systems do not know the flag, and need none.
+    """
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            flags = bytearray(_FLAGS.size)
+            fcntl.ioctl(descriptor, _GET_FLAGS, flags)
+            _FLAGS.pack_into(flags, 0, _FLAGS.unpack(flags)[0] | _TOP_OF_HIERARCHY)
+            fcntl.ioctl(descriptor, _SET_FLAGS, flags)
+        finally:
+            os.close(descriptor)
 
 
 def _sync_folder(folder: str) -> None:
