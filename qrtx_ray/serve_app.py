@@ -7,7 +7,6 @@ the scheduler actor; the first one to start brings the whole runtime up.
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 from fastapi import FastAPI
@@ -16,6 +15,7 @@ from ray import serve
 from ray.serve import Application
 
 from qrtx_ray.actors.link import SchedulerLink
+from qrtx_ray.actors.logs import log_as_configured
 from qrtx_ray.actors.settings import served_devices
 from qrtx_ray.actors.supervisor import ensure_runtime
 from qrtx_ray.api.app import create_app
@@ -85,7 +85,7 @@ class Front:
         wanted = load_settings() if settings is None else Settings.from_dict(settings)
         ensure_runtime(wanted)
         live = Settings.from_dict(await SchedulerLink().call("settings"))
-        logging.getLogger("qrtx").setLevel(live.monitoring.log_level)
+        log_as_configured(live)
         self._gateway = RayGateway(live)
         self._gateway.start()
         devices = {device.name: device for device in served_devices(live)}

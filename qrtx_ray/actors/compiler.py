@@ -20,6 +20,7 @@ from ray.exceptions import RayTaskError
 from qrtx_ray.actors.answers import error_of, profile_of
 from qrtx_ray.actors.garbage import collect_seldom
 from qrtx_ray.actors.link import SchedulerLink
+from qrtx_ray.actors.logs import log_as_configured
 from qrtx_ray.actors.settings import compiler_sandbox
 from qrtx_ray.config import Settings
 from qrtx_ray.errors import CompileError, ErrorInfo, ExecutionTimeout, QrtxError, WorkerDied
@@ -47,6 +48,7 @@ class CompilerActor:
 
     def __init__(self, name: str, settings: dict[str, Any]) -> None:
         self._settings = Settings.from_dict(settings)
+        log_as_configured(self._settings)
         self._name = name
         self._incarnation = secrets.token_hex(8)
         self._link = SchedulerLink()

@@ -21,6 +21,7 @@ from ray.exceptions import RayError
 from qrtx_ray.actors.garbage import collect_seldom
 from qrtx_ray.actors.group_run import Attempt, GroupRun
 from qrtx_ray.actors.link import SchedulerLink
+from qrtx_ray.actors.logs import log_as_configured
 from qrtx_ray.actors.names import STATE_MANAGER, find_actor
 from qrtx_ray.actors.settings import engine_sandbox
 from qrtx_ray.config import Settings
@@ -66,6 +67,7 @@ class DeviceActor:
         engine_threads: int,
     ) -> None:
         self._settings = Settings.from_dict(settings)
+        log_as_configured(self._settings)
         self._name = name
         self._devices = devices
         self._incarnation = secrets.token_hex(8)

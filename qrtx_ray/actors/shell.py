@@ -19,6 +19,7 @@ from qrtx_ray.actors.errands import Errands
 from qrtx_ray.actors.feed import Feed
 from qrtx_ray.actors.garbage import collect_seldom
 from qrtx_ray.actors.journal import Journal, Payloads
+from qrtx_ray.actors.logs import log_as_configured
 from qrtx_ray.actors.mailboxes import Mailboxes
 from qrtx_ray.actors.metadata_recorder import MetadataRecorder
 from qrtx_ray.actors.outbox import Outbox
@@ -51,6 +52,7 @@ class SchedulerShell:
 
     def __init__(self, settings: dict[str, Any]) -> None:
         self._settings = Settings.from_dict(settings)
+        log_as_configured(self._settings)
         clock = SystemClock()
         self._wall_origin = clock.wall() - clock.monotonic()
         self._clock = clock

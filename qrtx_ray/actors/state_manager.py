@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from qrtx_ray.actors.garbage import collect_seldom
 from qrtx_ray.actors.live_qubits import LiveQubits, QubitLease
+from qrtx_ray.actors.logs import log_as_configured
 from qrtx_ray.actors.metadata_document import metadata_document
 from qrtx_ray.config import Settings
 from qrtx_ray.model import JobRecord
@@ -41,6 +42,7 @@ class StateManagerActor:
 
     def __init__(self, settings: dict[str, Any]) -> None:
         self._settings = Settings.from_dict(settings)
+        log_as_configured(self._settings)
         paths = self._settings.paths
         state = self._settings.quantum_state
         self._files = CircuitFS(paths.circuit_fs_url)

@@ -18,6 +18,7 @@ from ray.exceptions import ActorDiedError, RayActorError
 
 from qrtx_ray.actors.compiler import CompilerActor
 from qrtx_ray.actors.device import DeviceActor
+from qrtx_ray.actors.logs import log_as_configured
 from qrtx_ray.actors.names import (
     NAMESPACE,
     SCHEDULER,
@@ -123,7 +124,9 @@ class SupervisorActor:
     """
 
     def __init__(self, settings: dict[str, Any]) -> None:
-        self._wanted = _wanted(Settings.from_dict(settings))
+        configured = Settings.from_dict(settings)
+        log_as_configured(configured)
+        self._wanted = _wanted(configured)
         self._created = asyncio.Event()
         self._task = asyncio.get_running_loop().create_task(self._watch())
 
