@@ -6,12 +6,22 @@ from typing import Any
 
 import ray
 
-__all__ = ["NAMESPACE", "SCHEDULER", "STATE_MANAGER", "SUPERVISOR", "compiler_name", "device_agent_name", "find_actor"]
+__all__ = [
+    "DEVICE_AGENT_PREFIX",
+    "NAMESPACE",
+    "SCHEDULER",
+    "STATE_MANAGER",
+    "SUPERVISOR",
+    "compiler_name",
+    "device_agent_name",
+    "find_actor",
+]
 
 NAMESPACE = "qrtx"
 SCHEDULER = "qrtx-scheduler"
 STATE_MANAGER = "qrtx-state-manager"
 SUPERVISOR = "qrtx-supervisor"
+DEVICE_AGENT_PREFIX = "qrtx-device-"
 
 
 def compiler_name(index: int) -> str:
@@ -21,7 +31,7 @@ def compiler_name(index: int) -> str:
 
 def device_agent_name(entry: int, index: int) -> str:
     """Name of agent `index` of the device entry `entry` of the configuration."""
-    return f"qrtx-device-{entry}-{index}"
+    return f"{DEVICE_AGENT_PREFIX}{entry}-{index}"
 
 
 def find_actor(name: str) -> Any | None:

@@ -25,6 +25,7 @@ __all__ = ["LocalRuntime"]
 
 READY_S = 90.0
 SERVE_END_S = 30.0
+DRAIN_S = 2.0
 SERVE_CONTROLLER = ("SERVE_CONTROLLER_ACTOR", "serve")  # name and namespace
 SLOTS = 64  # logical CPUs announced to Ray: the actors reserve none, and nothing else may queue behind a number
 
@@ -53,6 +54,7 @@ class LocalRuntime:
         self._dashboard = dashboard
         self._say = say
         self._started = False
+        self.pids: dict[str, int] = {}
         self._occupancy = Occupancy(settings.paths.storage)
 
     def __enter__(self) -> Self:
@@ -130,7 +132,7 @@ class LocalRuntime:
         from qrtx_ray.actors.supervisor import wait_until_ready
 
         try:
-            self.pids: dict[str, int] = asyncio.run(wait_until_ready(READY_S))
+            self.pids = asyncio.run(wait_until_ready(READY_S))
         except TimeoutError:
             raise DeviceUnavailable(f"an actor did not answer within {READY_S:g} s; see Ray's logs") from None
         deadline = time.monotonic() + READY_S
@@ -148,17 +150,34 @@ class LocalRuntime:
         raise DeviceUnavailable(f"the HTTP front at {self.url} was not ready within {READY_S:g} s (health: {health})")
 
     def stop(self) -> None:
-        """Finish what runs, then end every process that was started here."""
+        """End every process that was started here. Runs that are over within a moment are waited for; the others are taken
+        up again when the storage is next used.
+        """
         if self._started:
             self._started = False
             forget_connection(self.settings.paths.storage)
             self._say("shutting down")
             _end_serve()
+            _drain_agents(list(self.pids))
         import ray
 
         if ray.is_initialized():
             ray.shutdown()
         self._occupancy.leave()
+
+
+def _drain_agents(names: list[str]) -> None:
+    """Let the agents finish what is nearly done; nothing is lost with what is not."""
+    import ray
+
+    from qrtx_ray.actors.names import DEVICE_AGENT_PREFIX, find_actor
+
+    handles = [find_actor(name) for name in names if name.startswith(DEVICE_AGENT_PREFIX)]
+    agents = [agent for agent in handles if agent is not None]
+    try:
+        ray.get([agent.drain.remote(DRAIN_S) for agent in agents], timeout=2 * DRAIN_S)
+    except ray.exceptions.RayError:
+        logging.getLogger("qrtx").debug("an agent is gone")
 
 
 def _end_serve() -> None:
