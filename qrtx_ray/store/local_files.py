@@ -156,8 +156,8 @@ def _spread_subfolders(folder: str) -> None:
     """Tell ext4 that the subfolders of `folder` have nothing to do with each other (``chattr +T``).
 
     It then places them all over the disk. Otherwise all go into one group of inodes, and making a file means stepping over
-    every inode of the group that was deleted in the last minutes: where old jobs are removed while new ones come, 2.6 ms for
-    the files of a job instead of 0.25. Other file systems do not know the flag, and need none.
+    every inode of the group that was deleted in the last minutes: where old jobs are removed while new ones come, the files
+    of a job then take several times as long. Other file systems do not know the flag, and need none.
     """
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

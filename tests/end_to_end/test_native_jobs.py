@@ -5,8 +5,8 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from qrtx_ray.client import QrtxClient
-from qrtx_ray.errors import NotFound
+from qrtx_ray.client import JobStatus, QrtxClient
+from qrtx_ray.errors import NotFound, QrtxError
 
 pytestmark = pytest.mark.cluster
 
@@ -77,3 +77,17 @@ def test_a_deleted_job_is_gone(client: QrtxClient) -> None:
     client.delete(job.id)
     with pytest.raises(NotFound):
         client.get(job.id)
+
+
+def test_many_jobs_go_in_one_request_and_come_back_in_another(client: QrtxClient) -> None:
+    good = {"device": "fake_manila@aer_ideal", "circuits": [{"format": "qasm3", "source": BELL}], "shots": 50}
+    first, refused, second = client.submit_many([good, good | {"device": "nowhere@aer"}, good])
+    assert isinstance(first, JobStatus)
+    assert isinstance(second, JobStatus)
+    assert isinstance(refused, QrtxError)
+    results = client.results_of_many([first.id, second.id, "06gvi8l2f03adi727dmg"], 60)
+    for job in (first, second):
+        found = results[job.id]
+        assert isinstance(found, dict)
+        assert sum(found["pubs"][0]["registers"]["c"]["counts"].values()) == 50
+    assert isinstance(results["06gvi8l2f03adi727dmg"], NotFound)
