@@ -11,8 +11,9 @@ from qiskit.circuit import QuantumCircuit
 
 from qrtx_ray.compiler.cache import CacheStatistics, CompilationCache
 from qrtx_ray.compiler.passes import PassManagers
+from qrtx_ray.compiler.placing import transpiled
 from qrtx_ray.compiler.templates import BoundProgram, ProgramTemplate
-from qrtx_ray.devices.isa import violations
+from qrtx_ray.devices.isa import is_native
 from qrtx_ray.devices.model import DeviceModel
 from qrtx_ray.devices.program_builder import strip_measurements
 from qrtx_ray.errors import CompileError
@@ -124,13 +125,13 @@ class CircuitCompiler:
             )
         if source.strip and "measure" in circuit.count_ops():
             circuit = strip_measurements(circuit)
-        if violations(circuit, device) is None:
+        if is_native(circuit, device):
             return DeviceCircuit(circuit, None, None)
         try:
-            transpiled = self._passes.transpile(circuit, device, level)
+            made = transpiled(self._passes, circuit, device, level)
         except CompileError as error:
             raise CompileError(f"{source.field}: {error.message}", field=source.field) from error
-        return DeviceCircuit(transpiled.circuit, transpiled.layout, _columns(source.circuit, transpiled.circuit))
+        return DeviceCircuit(made.circuit, made.layout, _columns(source.circuit, made.circuit))
 
 
 def _columns(sent: QuantumCircuit, compiled: QuantumCircuit) -> tuple[int, ...] | None:

@@ -12,10 +12,13 @@ from typing import Any
 
 import orjson
 
+from qrtx_ray.codec.native_schema import NativeCircuit
 from qrtx_ray.errors import DecodeError
 from qrtx_ray.model.job import PayloadFormat
 
 __all__ = ["circuit_digests"]
+
+_FORMAT = NativeCircuit.model_fields["format"].default
 
 
 def circuit_digests(payload: bytes, payload_format: PayloadFormat) -> list[bytes]:
@@ -28,7 +31,7 @@ def circuit_digests(payload: bytes, payload_format: PayloadFormat) -> list[bytes
         document = orjson.loads(payload)
         if payload_format is PayloadFormat.RUNTIME:
             return [_digest("runtime", _runtime_text(pub)) for pub in document["pubs"]]
-        return [_digest(str(entry["format"]), entry["source"]) for entry in document["circuits"]]
+        return [_digest(str(entry.get("format", _FORMAT)), entry["source"]) for entry in document["circuits"]]
     except (orjson.JSONDecodeError, KeyError, IndexError, TypeError, AttributeError) as error:
         raise DecodeError("the payload does not have the shape its format says") from error
 

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
 from qiskit.circuit import ControlFlowOp, QuantumCircuit
 from qiskit.exceptions import QiskitError
-from qiskit.transpiler import PassManager, generate_preset_pass_manager
+from qiskit.transpiler import Layout, PassManager, StagedPassManager, generate_preset_pass_manager
+from qiskit.transpiler.passes import ApplyLayout, EnlargeWithAncilla, FullAncillaAllocation, SetLayout
 
+from qrtx_ray.compiler.reliable import reliable_target
 from qrtx_ray.devices.model import DeviceModel
 from qrtx_ray.errors import CompileError
 
@@ -45,32 +48,42 @@ class PassManagers:
     def __init__(self) -> None:
         self._local = threading.local()
 
-    def transpile(self, circuit: QuantumCircuit, device: DeviceModel, level: int) -> Transpiled:
+    def transpile(
+        self, circuit: QuantumCircuit, device: DeviceModel, level: int, *, layout: Sequence[int] | None = None
+    ) -> Transpiled:
         """`circuit` made to run on `device`.
+
+        Args:
+            circuit: Of any instructions.
+            device: Whose instructions are wanted.
+            level: Optimisation level, 0..3.
+            layout: Physical qubit that each qubit of the circuit begins on; None leaves it to the layout stage.
 
         Raises:
             CompileError: It holds an instruction that cannot be said in the device's, or no layout was found.
         """
         manager = self.get(device, level)
+        if layout is not None:
+            manager = _from_layout(manager, circuit, device, layout)
         try:
             compiled = manager.run(circuit)
         except QiskitError as error:
             raise CompileError(_refusal(circuit, device)) from error
-        layout = compiled.layout
-        if layout is None:
+        found = compiled.layout
+        if found is None:
             return Transpiled(compiled, tuple(range(circuit.num_qubits)))
-        return Transpiled(compiled, tuple(layout.final_index_layout(filter_ancillas=True)))
+        return Transpiled(compiled, tuple(found.final_index_layout(filter_ancillas=True)))
 
-    def get(self, device: DeviceModel, level: int) -> PassManager:
+    def get(self, device: DeviceModel, level: int) -> StagedPassManager:
         """The calling thread's pass manager for `device` at optimisation `level` (0..3)."""
-        managers: OrderedDict[tuple[str, str, int], PassManager] | None = getattr(self._local, "managers", None)
+        managers: OrderedDict[tuple[str, str, int], StagedPassManager] | None = getattr(self._local, "managers", None)
         if managers is None:
             managers = self._local.managers = OrderedDict()
         key = (device.name, device.calibration.id, level)
         manager = managers.get(key)
         if manager is None:
             manager = generate_preset_pass_manager(
-                optimization_level=level, target=device.target(), seed_transpiler=_seed(device.name, level)
+                optimization_level=level, target=reliable_target(device), seed_transpiler=_seed(device.name, level)
             )
             managers[key] = manager
             if len(managers) > MAX_KEPT:
@@ -82,6 +95,18 @@ class PassManagers:
     def clear(self) -> None:
         """Forget the calling thread's pass managers: one that failed half-way may be in any state."""
         self._local.managers = OrderedDict()
+
+
+def _from_layout(
+    manager: StagedPassManager, circuit: QuantumCircuit, device: DeviceModel, layout: Sequence[int]
+) -> StagedPassManager:
+    """`manager` with a layout stage that sets `layout`; its other stages are shared, they are what costs to build."""
+    chosen = Layout(dict(zip(circuit.qubits, layout, strict=True)))
+    stage = PassManager(
+        [SetLayout(chosen), FullAncillaAllocation(device.target()), EnlargeWithAncilla(), ApplyLayout()]
+    )
+    stages = {name: stage if name == "layout" else getattr(manager, name) for name in manager.stages}
+    return StagedPassManager(stages=manager.stages, **stages)
 
 
 def _seed(device: str, level: int) -> int:

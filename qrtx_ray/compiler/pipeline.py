@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -15,11 +15,12 @@ from qrtx_ray.compiler.circuits import CircuitCompiler
 from qrtx_ray.compiler.digests import circuit_digests
 from qrtx_ray.compiler.profile import Measured, profile_of
 from qrtx_ray.compiler.pubs import PubCompiler
+from qrtx_ray.compiler.survey import Surveyor, pubs_of
 from qrtx_ray.devices.cost import JobCost, job_cost
 from qrtx_ray.devices.executable import EstimatorPub, ExecutableJob, SamplerPub
 from qrtx_ray.devices.model import DeviceModel
-from qrtx_ray.errors import InternalError, PayloadTooLarge, ResourceExhausted, ValidationError
-from qrtx_ray.model.job import CircuitProfile, PayloadFormat, Program
+from qrtx_ray.errors import InternalError, PayloadTooLarge, QrtxError, ResourceExhausted, ValidationError
+from qrtx_ray.model.job import Candidate, CircuitProfile, PayloadFormat, Program
 
 __all__ = ["Compiled", "Compiler", "CompilerConfig", "Estimate"]
 
@@ -80,6 +81,7 @@ class Compiler:
             cache_bytes=self._config.cache_bytes,
             max_operations=self._limits.instructions,
         )
+        self._surveyor = Surveyor(self._estimate, self._config.max_job_bytes)
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Compiler:
@@ -99,6 +101,7 @@ class Compiler:
         device: str,
         payload: bytes,
         payload_format: PayloadFormat,
+        noise_id: str = "",
         job_id: str = "",
         seed: int = 0,
         client: str = "",
@@ -110,6 +113,7 @@ class Compiler:
             device: Canonical device name.
             payload: What the tenant sent.
             payload_format: How to read it.
+            noise_id: The published noise to compile against (see `NoiseId`).
             job_id / seed / client: For the record only: nothing compiled depends on them.
 
         Raises:
@@ -117,12 +121,8 @@ class Compiler:
             CompileError: A circuit cannot run on the device.
             ResourceExhausted: Running the job would need more memory than a job may.
         """
-        model = DeviceModel.load(device)
-        decode = decode_runtime if payload_format is PayloadFormat.RUNTIME else decode_native
-        decoded = decode(payload, program, self._limits, num_qubits=model.num_qubits)
-        digests = circuit_digests(payload, payload_format)
-        if len(digests) != len(decoded.pubs):
-            raise InternalError("the payload was read in two ways")
+        model = DeviceModel.load(device, noise_id)
+        decoded, digests = self._decoded(program, payload, payload_format, model.num_qubits)
         job, sizes = self._job(decoded, digests, model, payload_format)
         cost = self._admit(job, payload_format)
         executable = job.to_bytes()
@@ -134,6 +134,52 @@ class Compiler:
         envelope = Envelope(job_id, program, device, payload_format, seed, client)
         artefacts = artefacts_of(envelope, payload, job) if self._config.compiled_texts else input_of(envelope, payload)
         return Compiled(profile_of(job, sizes, cost, model), executable, artefacts)
+
+    def survey(
+        self,
+        *,
+        program: Program,
+        choices: Sequence[tuple[str, str]],
+        payload: bytes,
+        payload_format: PayloadFormat,
+    ) -> tuple[Candidate, ...]:
+        """What one job would be on each of several devices, without compiling it.
+
+        Args:
+            program: What is to be computed.
+            choices: Canonical device names, each with the name of its published noise (see `NoiseId`).
+            payload: What the tenant sent.
+            payload_format: How to read it.
+
+        Returns:
+            A candidate for each choice, in order; one that cannot run the job has a `refusal`.
+
+        Raises:
+            ValidationError: The payload is wrong or too large for any device.
+        """
+        devices = [_loaded(name, noise_id) for name, noise_id in choices]
+        widest = max((device.num_qubits for device in devices if isinstance(device, DeviceModel)), default=0)
+        decoded, digests = self._decoded(program, payload, payload_format, widest)
+        _level(decoded.options.get("hints", {}), self._config.optimization_level)
+        name = _LISTS[payload_format]
+        pubs = pubs_of(decoded, digests, max_elements=self._limits.sweep_points, name=name)
+        return tuple(
+            self._surveyor.candidate(pubs, program, device)
+            if isinstance(device, DeviceModel)
+            else Candidate(choice, refusal=device)
+            for (choice, _), device in zip(choices, devices, strict=True)
+        )
+
+    def _decoded(
+        self, program: Program, payload: bytes, payload_format: PayloadFormat, num_qubits: int
+    ) -> tuple[DecodedJob, list[bytes]]:
+        """The job a tenant sent, and a content hash of each PUB's circuit."""
+        decode = decode_runtime if payload_format is PayloadFormat.RUNTIME else decode_native
+        decoded = decode(payload, program, self._limits, num_qubits=num_qubits)
+        digests = circuit_digests(payload, payload_format)
+        if len(digests) != len(decoded.pubs):
+            raise InternalError("the payload was read in two ways")
+        return decoded, digests
 
     def forget_unfinished(self) -> None:
         """Drop what a failure from inside a library may have left in any state."""
@@ -180,6 +226,14 @@ def _level(hints: Mapping[str, Any], default: int) -> int:
         field = "options.experimental.qrtx.optimization_level"
         raise ValidationError(f"{field} must be 0..3", field=field, limit="0..3")
     return level
+
+
+def _loaded(name: str, noise_id: str) -> DeviceModel | str:
+    """A device, or why there is none: one choice of many that is gone must not take the others along."""
+    try:
+        return DeviceModel.load(name, noise_id)
+    except QrtxError as error:
+        return error.message
 
 
 def _device_cost(job: ExecutableJob) -> JobCost:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 
 from qrtx_ray.devices.cost import JobCost, group_key
 from qrtx_ray.devices.executable import EstimatorPub, ExecutableJob, PauliTerm, SamplerPub
 from qrtx_ray.devices.model import DeviceModel
 from qrtx_ray.devices.program import CircuitProgram
+from qrtx_ray.devices.sensitivity import sensitivity
 from qrtx_ray.devices.timing import IBM_JOB_OVERHEAD_S, qpu_seconds
 from qrtx_ray.model.job import CircuitProfile
 
-__all__ = ["Measured", "count_bases", "measure_program", "profile_of"]
+__all__ = ["Measured", "count_bases", "executions_of", "least_faithful", "measure_program", "profile_of"]
 
 # An observable of thousands of terms is charged for at most this many bases: counting them all is quadratic.
 MAX_COUNTED_BASES = 256
@@ -22,10 +24,14 @@ _BASIS_OF = {"Z": "Z", "0": "Z", "1": "Z", "X": "X", "+": "X", "-": "X", "Y": "Y
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """Size of a circuit: longest chain of operations, and gates on two or more qubits."""
+    """What is known of a compiled circuit: longest chain of operations, gates on two or more qubits, hash of everything
+    but its numbers, and predicted fidelity (None without noise).
+    """
 
     depth: int
     two_qubit_gates: int
+    structure: str = ""
+    fidelity: float | None = None
 
 
 def measure_program(program: CircuitProgram) -> Measured:
@@ -76,7 +82,7 @@ def profile_of(job: ExecutableJob, sizes: Sequence[Measured], cost: JobCost, dev
     circuits = shots = 0
     qpu_s = IBM_JOB_OVERHEAD_S
     for pub in job.pubs:
-        executions = _executions(pub)
+        executions = executions_of(pub)
         circuits += executions
         shots += executions * pub.shots
         qpu_s += qpu_seconds(executions * pub.shots, pub.program.duration_s, rep_delay_s=device.rep_delay_s)
@@ -93,10 +99,32 @@ def profile_of(job: ExecutableJob, sizes: Sequence[Measured], cost: JobCost, dev
         group_key=group_key(job),
         calibration_id=job.calibration_id,
         engine=device.executor,
+        fidelity=least_faithful(size.fidelity for size in sizes),
+        sensitivity=max(map(_sensitivity, job.pubs, sizes)),
+        structure=_structure(sizes),
+        noise_id=device.noise.published.text(),
     )
 
 
-def _executions(pub: SamplerPub | EstimatorPub) -> int:
+def least_faithful(fidelities: Iterable[float | None]) -> float | None:
+    """The least of the fidelities of a job's PUBs; None where one of them has none."""
+    known = list(fidelities)
+    return None if None in known else min([value for value in known if value is not None], default=None)
+
+
+def _sensitivity(pub: SamplerPub | EstimatorPub, size: Measured) -> float:
+    width = pub.program.num_qubits
+    return sensitivity(depth=size.depth, two_qubit_gates=size.two_qubit_gates, width=width)
+
+
+def _structure(sizes: Sequence[Measured]) -> str:
+    if len(sizes) == 1:
+        return sizes[0].structure
+    return blake2b(" ".join(size.structure for size in sizes).encode(), digest_size=16).hexdigest()
+
+
+def executions_of(pub: SamplerPub | EstimatorPub) -> int:
+    """How often `pub` runs its circuit for each of its shots: parameter rows times measurement settings."""
     if isinstance(pub, SamplerPub):
         return len(pub.row_programs) or len(pub.values)
     return (len(pub.row_programs) or len(pub.values)) * count_bases(pub.observables)

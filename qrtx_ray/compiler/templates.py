@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,8 @@ import numpy.typing as npt
 from qiskit.circuit import Barrier, Delay, QuantumCircuit
 
 from qrtx_ray.compiler.profile import Measured, measure_program
+from qrtx_ray.devices.circuit_fidelity import circuit_fidelity
+from qrtx_ray.devices.fidelity import predicted_fidelity
 from qrtx_ray.devices.model import DeviceModel
 from qrtx_ray.devices.parameters import check_rows, slot_table
 from qrtx_ray.devices.program import CircuitProgram
@@ -64,7 +66,7 @@ class ProgramTemplate:
             keep_qubits=self._keep_qubits,
             max_operations=max_operations,
         )
-        self.size = _measure(circuit, self.program)
+        self.size = _measure(circuit, self.program, values, device, self._keep_qubits)
         self._constant = values if not self._parameters else None
         self._numbers = self._slot_numbers(circuit, rows, values)
         # The circuit itself is only needed again where the numbers alone do not say it.
@@ -133,7 +135,17 @@ def _of_standard_gate(instruction: Any) -> Sequence[Any]:
     return list(_numbers(definition)) if instruction.qubits and definition is not None else []
 
 
-def _measure(circuit: QuantumCircuit, program: CircuitProgram) -> Measured:
+def _measure(
+    circuit: QuantumCircuit, program: CircuitProgram, values: Float64, device: DeviceModel, read_qubits: tuple[int, ...]
+) -> Measured:
+    structure, calibration = program.structure, device.calibration
     if program.dynamic:
-        return Measured(circuit.depth(), circuit.num_nonlocal_gates())
-    return measure_program(program)
+        fidelity = circuit_fidelity(circuit, calibration) if device.noisy else None
+        return Measured(circuit.depth(), circuit.num_nonlocal_gates(), structure, fidelity)
+    size = measure_program(program)
+    if not device.noisy:
+        return replace(size, structure=structure)
+    fidelity = predicted_fidelity(
+        program, calibration, structure=structure, delays_row=values[0], read_qubits=read_qubits
+    )
+    return replace(size, structure=structure, fidelity=fidelity)

@@ -15,7 +15,7 @@ from typing import Any
 
 from qrtx_ray.devices.catalogue import register_folder
 from qrtx_ray.errors import CompileError, DecodeError, ErrorInfo, QrtxError, ResourceExhausted, ValidationError
-from qrtx_ray.model.job import CircuitProfile, PayloadFormat, Program
+from qrtx_ray.model.job import Candidate, CircuitProfile, PayloadFormat, Program
 
 __all__ = ["create"]
 
@@ -24,6 +24,7 @@ Handler = Callable[[dict[str, Any], Emit], dict[str, Any]]
 
 _log = logging.getLogger(__name__)
 _PROFILE_FIELDS = tuple(item.name for item in fields(CircuitProfile))
+_CANDIDATE_FIELDS = tuple(item.name for item in fields(Candidate))
 
 
 def create(config: dict[str, Any]) -> Handler:
@@ -36,7 +37,10 @@ def create(config: dict[str, Any]) -> Handler:
     The handler takes ``{"tasks": [{"job_id", "program", "device", "payload", "payload_format", "seed", "client"}]}`` and
     returns ``{"reports": [...]}``, each with ``job_id``, ``profile`` (the fields of a
     `CircuitProfile`, or None), ``executable`` (bytes), ``artefacts`` (file name → text) and ``error`` (the fields of an
-    `ErrorInfo`, or None). It never raises for what a task contains. Of several tasks each report is emitted as soon as it
+    `ErrorInfo`, or None). A task may also have ``noise_id``, the published noise to compile against; ``choices``, pairs
+    of a device and its published noise: then the job is only surveyed, and its report has ``candidates``, each the fields
+    of a `Candidate`; and ``dry_run``: then its report has, instead of an executable, ``results``, the document (bytes)
+    that the client gets. It never raises for what a task contains. Of several tasks each report is emitted as soon as it
     stands, as ``{"report": …}``, and none returned: when a later task costs the process, the earlier ones are done.
     """
     # One child compiles one circuit at a time; threads of its libraries would only fight the other children for cores.
@@ -74,28 +78,63 @@ def _report(compiler: Any, task: dict[str, Any]) -> dict[str, Any]:
         "profile": None,
         "executable": b"",
         "artefacts": {},
+        "candidates": [],
+        "results": b"",
         "error": None,
     }
+    work = _survey if task.get("choices") else _compile
     try:
-        compiled = compiler.compile(
-            program=_known(Program, task["program"], "program"),
-            device=str(task["device"]),
-            payload=bytes(task["payload"]),
-            payload_format=_known(PayloadFormat, task["payload_format"], "payload_format"),
-            job_id=report["job_id"],
-            seed=int(task.get("seed", 0)),
-            client=str(task.get("client", "")),
-        )
+        report |= work(compiler, task)
     except (KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
     except BaseException as error:  # noqa: BLE001 - a panic of a native library is no Exception
         report["error"] = _explain(error, report["job_id"]).to_dict()
         if not isinstance(error, QrtxError):
             compiler.forget_unfinished()
-        return report
-    report["profile"] = {name: getattr(compiled.profile, name) for name in _PROFILE_FIELDS}
-    report["executable"] = compiled.executable
-    report["artefacts"] = compiled.artefacts
+    return report
+
+
+def _compile(compiler: Any, task: dict[str, Any]) -> dict[str, Any]:
+    """The part of a report that a compiled job fills."""
+    program = _known(Program, task["program"], "program")
+    compiled = compiler.compile(
+        program=program,
+        device=str(task["device"]),
+        payload=bytes(task["payload"]),
+        payload_format=_known(PayloadFormat, task["payload_format"], "payload_format"),
+        noise_id=str(task.get("noise_id", "")),
+        job_id=str(task.get("job_id", "")),
+        seed=int(task.get("seed", 0)),
+        client=str(task.get("client", "")),
+    )
+    report = {
+        "profile": {name: getattr(compiled.profile, name) for name in _PROFILE_FIELDS},
+        "artefacts": compiled.artefacts,
+    }
+    if not task.get("dry_run"):
+        return report | {"executable": compiled.executable}
+    from qrtx_ray.compiler.estimates import compiled_estimate, estimate_document
+
+    estimate = compiled_estimate(compiled.profile, str(task["device"]))
+    return report | {"results": estimate_document(program, estimate)}
+
+
+def _survey(compiler: Any, task: dict[str, Any]) -> dict[str, Any]:
+    """The part of a report that a surveyed job fills."""
+    program = _known(Program, task["program"], "program")
+    candidates = compiler.survey(
+        program=program,
+        choices=[(str(device), str(noise_id)) for device, noise_id in task["choices"]],
+        payload=bytes(task["payload"]),
+        payload_format=_known(PayloadFormat, task["payload_format"], "payload_format"),
+    )
+    report: dict[str, Any] = {
+        "candidates": [{name: getattr(found, name) for name in _CANDIDATE_FIELDS} for found in candidates]
+    }
+    if task.get("dry_run"):
+        from qrtx_ray.compiler.estimates import estimate_document, surveyed_estimate
+
+        report["results"] = estimate_document(program, surveyed_estimate(candidates))
     return report
 
 

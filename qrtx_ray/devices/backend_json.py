@@ -13,6 +13,8 @@ from typing import Any
 import orjson
 
 from qrtx_ray.devices import catalogue
+from qrtx_ray.devices.drift_document import with_calibration
+from qrtx_ray.devices.model import DeviceModel
 from qrtx_ray.devices.names import DeviceName
 from qrtx_ray.model import DeviceInfo, DeviceStatus
 
@@ -36,19 +38,29 @@ def configuration_json(device: DeviceInfo | DeviceName | str, *, shown_as: str |
     return _configuration(shown_as or name, metadata)
 
 
-def properties_json(device: DeviceInfo | DeviceName | str, *, shown_as: str | None = None) -> bytes:
+def properties_json(
+    device: DeviceInfo | DeviceName | str,
+    noise_id: str = "",
+    *,
+    taken_at: str = "",
+    shown_as: str | None = None,
+) -> bytes:
     """The device's `BackendProperties` document (JSON, UTF-8), ``{}`` for a device that was never calibrated.
 
     Args:
         device: The device.
+        noise_id: The noise its last calibration published; ``""`` is that of the packaged snapshot.
+        taken_at: ISO 8601 time of that calibration, written as ``last_update_date``; ``""`` keeps the snapshot's.
         shown_as: The name in the document, where it is not the device's own: an alias.
 
     Raises:
-        ValidationError: Not a device name.
+        ValidationError: Not a device name, or not the name of a state of noise.
         NotFound: No such device.
     """
     name, metadata = _parts(device)
-    return _properties(shown_as or name, metadata)
+    if not noise_id and not taken_at:
+        return _properties(shown_as or name, metadata)
+    return _calibrated_properties(name, metadata, noise_id, taken_at, shown_as or name)
 
 
 def status_dict(
@@ -69,7 +81,12 @@ def status_dict(
         shown_as: The name in the document, where it is not the device's own: an alias.
     """
     name, metadata = _parts(device)
-    words = {DeviceStatus.ONLINE: "active", DeviceStatus.PAUSED: "paused", DeviceStatus.OFFLINE: "maintenance"}
+    words = {
+        DeviceStatus.ONLINE: "active",
+        DeviceStatus.PAUSED: "paused",
+        DeviceStatus.CALIBRATING: "paused",
+        DeviceStatus.OFFLINE: "maintenance",
+    }
     return {
         "backend_name": shown_as or name,
         "backend_version": _facts(metadata)["backend_version"],
@@ -141,6 +158,16 @@ def _properties(name: str, metadata: str) -> bytes:
     document: dict[str, Any] = orjson.loads(raw)
     document["backend_name"] = name
     return orjson.dumps(document)
+
+
+@lru_cache(maxsize=_KEPT)
+def _calibrated_properties(name: str, metadata: str, noise_id: str, taken_at: str, shown_as: str) -> bytes:
+    published = catalogue.properties(metadata)
+    if published is None:
+        return b"{}"
+    calibration = DeviceModel.load(name, noise_id).calibration
+    document = with_calibration(published, calibration, taken_at=taken_at)
+    return orjson.dumps(document | {"backend_name": shown_as})
 
 
 @lru_cache(maxsize=_KEPT)

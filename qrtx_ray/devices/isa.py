@@ -15,9 +15,11 @@ from qiskit.circuit import Barrier, ControlFlowOp, Delay, Measure, QuantumCircui
 
 from qrtx_ray.devices.model import DeviceModel
 
-__all__ = ["violations"]
+__all__ = ["is_native", "violations"]
 
 _BUILT_IN: dict[str, type] = {"barrier": Barrier, "delay": Delay, "measure": Measure, "reset": Reset}
+# Names that no list of a device's instructions has, and that may yet be in its circuits.
+_ANYWHERE = frozenset({"barrier", "global_phase", "store", "break_loop", "continue_loop"})
 _LOOP_EXITS = frozenset({"break_loop", "continue_loop"})
 # The angle of a native rzz; the slack forgives rounding, as the official client does.
 _RZZ_MAX = math.pi / 2 + 1e-10
@@ -35,6 +37,13 @@ def violations(circuit: QuantumCircuit, device: DeviceModel) -> str | None:
     if circuit.num_qubits > device.num_qubits:
         return f"the circuit has {circuit.num_qubits} qubits, {device.name} has {device.num_qubits}"
     return _first_violation(circuit, device, range(circuit.num_qubits))
+
+
+def is_native(circuit: QuantumCircuit, device: DeviceModel) -> bool:
+    """Whether `circuit` can run on `device` as it stands; a no costs a tenth of finding the words for it."""
+    if circuit.num_qubits > device.num_qubits or not device.names.issuperset(circuit.count_ops().keys() - _ANYWHERE):
+        return False
+    return violations(circuit, device) is None
 
 
 def _first_violation(circuit: QuantumCircuit, device: DeviceModel, physical: Sequence[int]) -> str | None:

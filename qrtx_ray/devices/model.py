@@ -10,7 +10,10 @@ import orjson
 
 from qrtx_ray.devices import catalogue
 from qrtx_ray.devices.calibration import Calibration
+from qrtx_ray.devices.drift import drifted
+from qrtx_ray.devices.drift_document import with_calibration
 from qrtx_ray.devices.names import DeviceName
+from qrtx_ray.model.noise import PACKAGED, NoiseId
 
 __all__ = ["DEFAULT_MAX_SHOTS", "DEFAULT_REP_DELAY_S", "DeviceModel"]
 
@@ -29,24 +32,25 @@ class DeviceModel:
 
     Args:
         name: The device's name.
+        noise: Which state of its noise `calibration` and `target` describe.
     """
 
-    def __init__(self, name: DeviceName) -> None:
+    def __init__(self, name: DeviceName, noise: NoiseId = PACKAGED) -> None:
         self.name = str(name)
+        self.noise = noise
         self.metadata = name.metadata
         self.executor = name.executor
         self._configuration = catalogue.configuration(name.metadata)
 
     @staticmethod
-    @lru_cache(maxsize=256)
-    def load(device_name: str) -> DeviceModel:
-        """The device called `device_name`, one object per process.
+    def load(device_name: str, noise_id: str = "") -> DeviceModel:
+        """The device called `device_name` under the noise that `noise_id` names (see `drift`), one object per process.
 
         Raises:
-            ValidationError: Not a device name.
+            ValidationError: Not a device name, or not the name of a state of noise.
             NotFound: No such device.
         """
-        return DeviceModel(DeviceName.parse(device_name))
+        return _drifted(device_name, noise_id) if noise_id else _packaged(device_name)
 
     @property
     def noisy(self) -> bool:
@@ -100,6 +104,11 @@ class DeviceModel:
         return frozenset((name, qubits) for name, places in self._places.items() for qubits in places)
 
     @cached_property
+    def names(self) -> frozenset[str]:
+        """Names of all `instructions`, and of `control_flow`."""
+        return frozenset(self._places) | self.control_flow
+
+    @cached_property
     def everywhere(self) -> frozenset[str]:
         """Names of the one-qubit instructions that every qubit has."""
         all_qubits = {(qubit,) for qubit in range(self.num_qubits)}
@@ -108,6 +117,8 @@ class DeviceModel:
     @cached_property
     def calibration(self) -> Calibration:
         """The device's calibration. An ideal device has it too: it times circuits by it and applies no noise."""
+        if not self.noise.packaged:
+            return drifted(_packaged(self.name).calibration, self.noise)
         return Calibration.from_properties(catalogue.properties(self.metadata), self._configuration)
 
     @cached_property
@@ -117,6 +128,8 @@ class DeviceModel:
     @cached_property
     def _places(self) -> dict[str, set[tuple[int, ...]]]:
         """Name of an instruction → the qubits it exists on."""
+        if not self.noise.packaged:
+            return _packaged(self.name)._places  # noqa: SLF001 - drift changes numbers, not what there is
         calibration = self.calibration
         names = set(self.basis_gates) | (self._supported & _ON_EVERY_QUBIT)
         names |= {entry["name"] for entry in self._configuration.get("instruction_signatures") or ()}
@@ -137,7 +150,8 @@ class DeviceModel:
 
     def target(self) -> Any:
         """The device as a `qiskit.transpiler.Target`, equal to that of the fake backend; made once, shared."""
-        return self._target
+        packaged = self if self.noise.packaged else _packaged(self.name)
+        return (packaged if self.calibration is packaged.calibration else self)._target  # noqa: SLF001 - same device
 
     @cached_property
     def _target(self) -> Any:
@@ -151,7 +165,10 @@ class DeviceModel:
         raw = catalogue.properties_bytes(self.metadata)
         properties = None
         if raw is not None:
-            properties = BackendProperties.from_dict(orjson.loads(raw))
+            document = orjson.loads(raw)
+            if not self.noise.packaged:
+                document = with_calibration(document, self.calibration)
+            properties = BackendProperties.from_dict(document)
         with warnings.catch_warnings():
             # Gates without a definition are left out, with a warning that says nothing to a tenant.
             warnings.simplefilter("ignore", RuntimeWarning)
@@ -161,3 +178,15 @@ class DeviceModel:
                 include_control_flow=True,
                 include_fractional_gates=True,
             )
+
+
+# States of drifting noise come and go, and each holds tables of its own: few are kept, and never at the expense of the
+# packaged ones.
+@lru_cache(maxsize=256)
+def _packaged(device_name: str) -> DeviceModel:
+    return DeviceModel(DeviceName.parse(device_name))
+
+
+@lru_cache(maxsize=32)
+def _drifted(device_name: str, noise_id: str) -> DeviceModel:
+    return DeviceModel(DeviceName.parse(device_name), NoiseId.parse(noise_id))

@@ -102,6 +102,14 @@ class CircuitProgram:
         digest.update(self.qpy)
         return digest.hexdigest()
 
+    @property
+    def measurements(self) -> tuple[tuple[int, int], ...]:
+        """``(local qubit, classical bit)`` of every measurement, in program order."""
+        if "measure" not in self.names:
+            return ()
+        rows = self.ops[self.ops[:, 0] == self.names.index("measure")]
+        return tuple(zip(rows[:, 1].tolist(), rows[:, 4].tolist(), strict=True))
+
     def operations(self) -> list[Operation]:
         """The operations as readable values, in order."""
         out = []

@@ -15,7 +15,9 @@ from qrtx_ray.model.execution import (
 )
 from qrtx_ray.model.ids import GroupId, JobId, is_job_id, new_id
 from qrtx_ray.model.job import (
+    AUTO_DEVICE,
     TERMINAL_STATES,
+    Candidate,
     CircuitProfile,
     JobChange,
     JobPage,
@@ -27,10 +29,14 @@ from qrtx_ray.model.job import (
     Program,
     TaskState,
 )
+from qrtx_ray.model.noise import NoiseId
+from qrtx_ray.model.reservation import Reservation
 
 __all__ = [
+    "AUTO_DEVICE",
     "TERMINAL_STATES",
     "AgentInfo",
+    "Candidate",
     "CircuitProfile",
     "CompileReport",
     "CompileTask",
@@ -47,8 +53,10 @@ __all__ = [
     "JobRequest",
     "Level",
     "Member",
+    "NoiseId",
     "PayloadFormat",
     "Program",
+    "Reservation",
     "RunReport",
     "TaskState",
     "is_job_id",

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from qrtx_ray.errors import ErrorInfo
 from qrtx_ray.model.ids import GroupId, JobId
-from qrtx_ray.model.job import CircuitProfile, JobRecord, PayloadFormat, Program
+from qrtx_ray.model.job import Candidate, CircuitProfile, JobRecord, PayloadFormat, Program
 from qrtx_ray.model.pickling import quickly_pickled
 
 __all__ = [
@@ -47,6 +47,7 @@ class DeviceStatus(StrEnum):
 
     ONLINE = "online"
     PAUSED = "paused"
+    CALIBRATING = "calibrating"
     OFFLINE = "offline"
 
 
@@ -67,7 +68,12 @@ class AgentInfo:
 @quickly_pickled
 @dataclass(frozen=True, slots=True)
 class CompileTask:
-    """One job to decode, validate and compile. `payload` is opaque here."""
+    """One job to decode, validate and compile. `payload` is opaque here.
+
+    `calibration_id` is the published calibration to compile against ("" for the packaged one). With `choices`, pairs of
+    device and calibration, the job is only surveyed: the report carries a `Candidate` for each, and no executable. A
+    `dry_run` is compiled to estimate it: the report names a result document that holds the estimate.
+    """
 
     job_id: JobId
     attempt: int
@@ -79,10 +85,21 @@ class CompileTask:
     tenant: str = ""
     name: str = ""
     client: str = ""
+    calibration_id: str = ""
+    choices: tuple[tuple[str, str], ...] = ()
+    dry_run: bool = False
 
     @classmethod
-    def of(cls, record: JobRecord, attempt: int, payload: bytes) -> CompileTask:
-        """The task of compiling the job `record`, whose request came as `payload`."""
+    def of(
+        cls,
+        record: JobRecord,
+        attempt: int,
+        payload: bytes,
+        *,
+        calibration_id: str = "",
+        choices: tuple[tuple[str, str], ...] = (),
+    ) -> CompileTask:
+        """The task of compiling (or surveying) the job `record`, whose request came as `payload`."""
         return cls(
             job_id=record.id,
             attempt=attempt,
@@ -94,25 +111,37 @@ class CompileTask:
             tenant=record.tenant,
             name=record.name,
             client=record.client,
+            calibration_id=calibration_id,
+            choices=choices,
+            dry_run=record.dry_run,
         )
 
 
 @quickly_pickled
 @dataclass(frozen=True, slots=True)
 class CompileReport:
-    """What came of a CompileTask: either `profile` and `executable`, or `error`."""
+    """What came of a CompileTask: `profile` and `executable`, or `candidates` of a survey, or `error`.
+
+    For a dry run the estimate is durable as the job's result document: `result_sha256`, `result_bytes`.
+    """
 
     job_id: JobId
     attempt: int
     profile: CircuitProfile | None = None
     executable: bytes = b""
     error: ErrorInfo | None = None
+    candidates: tuple[Candidate, ...] = ()
+    result_sha256: str | None = None
+    result_bytes: int | None = None
 
 
 @quickly_pickled
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A job inside a group. `attempt` fences its report; `timeout_s` bounds its wall-clock run; `qubits` it occupies."""
+    """A job inside a group. `attempt` fences its report; `timeout_s` bounds its wall-clock run; `qubits` it occupies.
+
+    `checkpoint_sha256` names the kept progress that the run begins with, or is None.
+    """
 
     job_id: JobId
     attempt: int
@@ -120,16 +149,21 @@ class Member:
     timeout_s: float
     executable: bytes = b""
     qubits: int = 0
+    checkpoint_sha256: str | None = None
 
 
 @quickly_pickled
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Jobs that one agent runs in one go on one device."""
+    """Jobs that one agent runs in one go on one device.
+
+    `noise_id` names the noise the device has now (see `devices.drift`); "" is that of its packaged calibration.
+    """
 
     id: GroupId
     device: str
     members: tuple[Member, ...]
+    noise_id: str = ""
 
 
 @quickly_pickled
@@ -137,7 +171,9 @@ class Group:
 class RunReport:
     """The end of one attempt: the result file is durable (`sha256`, `size_bytes`), or `error` says why there is none.
 
-    `qpu_s` is what the device charges (seconds of QPU time); `wall_s` what the run took here.
+    `qpu_s` is what the device charges (seconds of QPU time); `wall_s` what the run took here. `preempted` says that the
+    attempt made way between two slices: then there is neither result nor error, `progress` tells the fraction done, and
+    `checkpoint_sha256` names what was kept of it (None: nothing).
     """
 
     job_id: JobId
@@ -147,6 +183,9 @@ class RunReport:
     qpu_s: float = 0.0
     wall_s: float = 0.0
     error: ErrorInfo | None = None
+    preempted: bool = False
+    progress: float = 0.0
+    checkpoint_sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,9 @@ from qrtx_ray.model.ids import GroupId, JobId
 from qrtx_ray.model.pickling import quickly_pickled
 
 __all__ = [
+    "AUTO_DEVICE",
     "TERMINAL_STATES",
+    "Candidate",
     "CircuitProfile",
     "JobChange",
     "JobPage",
@@ -27,6 +29,8 @@ __all__ = [
     "Program",
     "TaskState",
 ]
+
+AUTO_DEVICE = "auto"  #: the device of a job that leaves the choice to the scheduler, until the choice is made
 
 
 class Program(StrEnum):
@@ -88,7 +92,7 @@ class JobRequest:
 
     Args:
         program: What to compute.
-        device: Canonical device name ``<metadata>@<executor>`` (aliases resolved).
+        device: Canonical device name ``<metadata>@<executor>`` (aliases resolved), or `AUTO_DEVICE`.
         payload: The request body part that a sandboxed child will decode; bounded by the front's body limit.
         payload_format: How to read it.
         tenant: Who asks; from the token only.
@@ -101,6 +105,11 @@ class JobRequest:
         digest: SHA-256 (hex) of the request body, compared when a key is used again.
         client: What the client says it is (`X-Qx-Client-Application` or User-Agent), shortened.
         source: ``"runtime"`` or ``"native"``: which API it came by.
+        choices: Canonical names of the devices that may be chosen when `device` is `AUTO_DEVICE`.
+        deadline_at: When the job must have ended, seconds since the epoch, or None.
+        fidelity_floor: Least predicted fidelity (0..1] the client accepts, or None.
+        reservation: Name of a device reservation the job may use, or None.
+        dry_run: Estimate only: the job ends after compilation and charges nothing.
     """
 
     program: Program
@@ -123,6 +132,33 @@ class JobRequest:
     digest: str = ""
     client: str = ""
     source: str = "native"
+    choices: tuple[str, ...] = ()
+    deadline_at: float | None = None
+    fidelity_floor: float | None = None
+    reservation: str | None = None
+    dry_run: bool = False
+
+
+@quickly_pickled
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """What a job would be on one device that it may go to; from a survey of the circuits, before they are compiled for it.
+
+    Args:
+        device: Canonical name.
+        calibration_id: The published calibration the figures are from.
+        fidelity: Predicted fidelity (0..1) of the least faithful PUB; None on a device without noise.
+        qpu_s: Seconds the device would charge.
+        estimated_s: Wall seconds of the run on one core.
+        refusal: Why the job cannot run there, or "".
+    """
+
+    device: str
+    calibration_id: str = ""
+    fidelity: float | None = None
+    qpu_s: float = 0.0
+    estimated_s: float = 0.0
+    refusal: str = ""
 
 
 @quickly_pickled
@@ -140,6 +176,10 @@ class CircuitProfile:
         group_key: Jobs with equal keys may run in one engine call.
         calibration_id: The calibration it was compiled against.
         engine: Name of the engine it was compiled for.
+        fidelity: Predicted fidelity (0..1) of the least faithful PUB; None on a device without noise.
+        sensitivity: How much the job suffers from noise, 0 (not at all) to 1, from its structure alone.
+        structure: Hash of the circuits without their numbers.
+        noise_id: The published noise (see `devices.drift`) it was compiled against; "" is the packaged calibration.
     """
 
     active_qubits: int
@@ -153,6 +193,10 @@ class CircuitProfile:
     group_key: str
     calibration_id: str
     engine: str
+    fidelity: float | None = None
+    sensitivity: float = 0.0
+    structure: str = ""
+    noise_id: str = ""
 
 
 @quickly_pickled
@@ -161,7 +205,9 @@ class JobRecord:
     """The durable truth about a job. Changed only by `scheduler.core.Core`; written before anybody is told.
 
     Times are seconds since the Unix epoch. `version` grows by one with every write and is compared by the store.
-    `attempt` counts executions and fences late reports. `progress` ∈ [0, 1].
+    `attempt` counts executions and fences late reports. `progress` ∈ [0, 1]. `device` is `AUTO_DEVICE` until one of
+    `choices` is chosen by what `candidates` say. `promoted_at` is when the job had waited longer than its level allows;
+    `preemptions` counts how often it made way; `checkpoint_sha256` names the progress kept of the attempt before.
     """
 
     id: JobId
@@ -205,6 +251,15 @@ class JobRecord:
     result_bytes: int | None = None
     error: ErrorInfo | None = None
     metadata_recorded: bool = False
+    choices: tuple[str, ...] = ()
+    candidates: tuple[Candidate, ...] = ()
+    deadline_at: float | None = None
+    fidelity_floor: float | None = None
+    reservation: str | None = None
+    dry_run: bool = False
+    promoted_at: float | None = None
+    preemptions: int = 0
+    checkpoint_sha256: str | None = None
 
     @property
     def terminal(self) -> bool:

@@ -7,7 +7,7 @@ from qiskit import QuantumCircuit, transpile
 from qiskit.circuit import Gate, Instruction, Parameter
 from qiskit_ibm_runtime.utils.utils import is_isa_circuit
 
-from qrtx_ray.devices.isa import violations
+from qrtx_ray.devices.isa import is_native, violations
 from qrtx_ray.devices.model import DeviceModel
 
 from .circuits import small_circuits
@@ -114,3 +114,34 @@ def test_native_rzz_has_a_range(angle, refused):
     circuit.rzz(angle, 0, 1)
     message = violations(circuit, DeviceModel.load("fake_fractional@aer"))
     assert bool(message) is refused
+
+
+@pytest.mark.parametrize("name", ["fake_manila@aer", "fake_sherbrooke@aer", "fake_fez@aer", "fake_rochester@aer"])
+def test_native_is_what_has_no_violation(name):
+    device = DeviceModel.load(name)
+    edge = min(device.coupling)
+    for make in (
+        lambda c: c.rz(0.1, 0),
+        lambda c: c.h(0),
+        lambda c: c.cx(*edge),
+        lambda c: c.ecr(*edge),
+        lambda c: c.barrier(),
+        lambda c: c.delay(100, 0),
+        lambda c: c.reset(0),
+        lambda c: c.measure(0, 0),
+        lambda c: c.cx(0, device.num_qubits - 1),
+    ):
+        circuit = QuantumCircuit(device.num_qubits, 1)
+        make(circuit)
+        assert is_native(circuit, device) is (violations(circuit, device) is None)
+    assert not is_native(QuantumCircuit(device.num_qubits + 1), device)
+
+
+def test_control_flow_is_native_where_the_device_has_it():
+    circuit = QuantumCircuit(5, 1)
+    circuit.measure(0, 0)
+    with circuit.if_test((circuit.clbits[0], 1)):
+        circuit.x(1)
+    for name in ("fake_manila@aer", "fake_rochester@aer", "fake_fez@aer"):
+        device = DeviceModel.load(name)
+        assert is_native(circuit, device) is (violations(circuit, device) is None)
