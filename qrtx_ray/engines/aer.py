@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from qrtx_ray.devices.cost import JobCost, job_cost
 from qrtx_ray.devices.executable import ExecutableJob
 from qrtx_ray.devices.model import DeviceModel
+from qrtx_ray.engines.checkpoint import seal, unseal
 from qrtx_ray.engines.primitives import run_job
 from qrtx_ray.engines.protocol import JobOutcome, JobRun, ProgressCallback
+from qrtx_ray.engines.stages import CheckpointRefused, Course, Preempted, Stage
 from qrtx_ray.errors import ExecuteError, QrtxError, ResourceExhausted
 
 __all__ = ["AerEngine"]
+
+Ask = Callable[[float], bool | None]  # told the fraction done, says whether to make way
 
 
 class AerEngine:
@@ -42,25 +47,50 @@ class AerEngine:
     def run(self, runs: Sequence[JobRun], progress: ProgressCallback | None = None) -> list[JobOutcome]:
         return [self._one(run, _of_member(progress, index)) for index, run in enumerate(runs)]
 
-    def _one(self, run: JobRun, progress: Callable[[float], None]) -> JobOutcome:
+    def _one(self, run: JobRun, ask: Ask) -> JobOutcome:
         started = time.perf_counter()
+        anew = ""
         try:
             self._admit(run.job)
-            device = DeviceModel.load(run.job.device)
-            results, qpu_s = run_job(
-                run, device, engine=self.name, noisy=self._noisy, threads=self._threads, progress=progress
+            try:
+                results, qpu_s = self._from_checkpoint(run, ask) if run.checkpoint else self._run(run, ask)
+            except CheckpointRefused as refused:
+                anew = str(refused)
+                results, qpu_s = self._run(run, ask)
+        except Preempted as way:
+            wall_s = time.perf_counter() - started
+            return JobOutcome(
+                wall_s=wall_s, preempted=True, progress=way.progress, checkpoint=way.checkpoint, anew=anew
             )
         except QrtxError as error:
             return JobOutcome(wall_s=time.perf_counter() - started, error=error.info())
         except MemoryError:
             needed = self.estimate(run.job).bytes
-            refused = ResourceExhausted(f"the job needs about {needed} bytes, more than are free", field="circuit")
-            return JobOutcome(wall_s=time.perf_counter() - started, error=refused.info())
+            short = ResourceExhausted(f"the job needs about {needed} bytes, more than are free", field="circuit")
+            return JobOutcome(wall_s=time.perf_counter() - started, error=short.info())
         except Exception as error:  # noqa: BLE001 - a job's failure, whatever it is, must stay its own
             # The library's text is not passed on: it may quote what a tenant sent, or files of this machine.
             failed = ExecuteError(f"the simulation failed ({type(error).__name__})", field="circuit")
             return JobOutcome(wall_s=time.perf_counter() - started, error=failed.info())
-        return JobOutcome(results=results, qpu_s=qpu_s, wall_s=time.perf_counter() - started)
+        return JobOutcome(results=results, qpu_s=qpu_s, wall_s=time.perf_counter() - started, anew=anew)
+
+    def _from_checkpoint(self, run: JobRun, ask: Ask) -> tuple[bytes, float]:
+        kept = unseal(run.checkpoint, run, engine=self.name)
+        try:
+            DeviceModel.load(run.job.device, kept.noise_id)
+        except QrtxError as error:
+            raise CheckpointRefused("the kept progress names a noise that the device cannot have") from error
+        # Said at once, so that nobody believes the progress lost.
+        ask(kept.progress)
+        return self._run(replace(run, noise_id=kept.noise_id), ask, kept.stages)
+
+    def _run(self, run: JobRun, ask: Ask, stages: list[Stage] | None = None) -> tuple[bytes, float]:
+        def sealed(present: list[Stage], fraction: float) -> bytes | None:
+            return seal(present, fraction, run, engine=self.name, noise_id=run.noise_id)
+
+        device = DeviceModel.load(run.job.device, run.noise_id)
+        course = Course(ask, sealed, stages)
+        return run_job(run, device, engine=self.name, noisy=self._noisy, threads=self._threads, course=course)
 
     def _admit(self, job: ExecutableJob) -> None:
         if self._memory_bytes is None:
@@ -71,5 +101,5 @@ class AerEngine:
             raise ResourceExhausted(msg, field="circuit", limit=f"{self._memory_bytes} bytes")
 
 
-def _of_member(progress: ProgressCallback | None, index: int) -> Callable[[float], None]:
+def _of_member(progress: ProgressCallback | None, index: int) -> Ask:
     return lambda fraction: None if progress is None else progress(index, fraction)

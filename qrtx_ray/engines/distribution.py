@@ -1,4 +1,7 @@
-"""Exact outcome distributions of fused circuits: one evolution for each parameter row, no shots drawn by Aer."""
+"""Exact outcome distributions: one evolution for each parameter row, no shots drawn by Aer.
+
+Circuits on few qubits go to the kernels of `small.py` and `noisy.py`, all others as fused blocks to Aer.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +12,18 @@ import numpy as np
 import numpy.typing as npt
 
 from qrtx_ray.devices.calibration import Calibration
+from qrtx_ray.devices.cost import MAX_KERNEL_QUBITS, MAX_NOISY_KERNEL_QUBITS
 from qrtx_ray.devices.program import CircuitProgram
 from qrtx_ray.engines.channels import NoisySource, aer_order
 from qrtx_ray.engines.expectation import Basis
 from qrtx_ray.engines.fusion import plan_of
 from qrtx_ray.engines.native import NativeCircuit, execute
+from qrtx_ray.engines.noisy import noisy_table
 from qrtx_ray.engines.products import UnitarySource, block_matrices
 from qrtx_ray.engines.shots import append_basis
+from qrtx_ray.engines.small import Reading, ideal_distributions
 
-__all__ = ["Evolution", "basis_distributions", "measured_distributions"]
+__all__ = ["Evolution", "append_bases", "basis_distributions", "fused_circuits", "measured_distributions"]
 
 Float = npt.NDArray[np.float64]
 
@@ -41,10 +47,13 @@ def measured_distributions(program: CircuitProgram, values: Float, how: Evolutio
 
     Gate noise is in them, readout errors are not.
     """
-    qubits = [qubit for qubit, _ in plan_of(program).measured]
+    qubits = tuple([qubit for qubit, _ in program.measurements])
     if not qubits:
         return [np.ones(1) for _ in values]
-    circuits = _evolved(program, values, how)
+    table = _in_kernel(program, values, (("Z" * len(qubits), qubits),), how)
+    if table is not None:
+        return [only for (only,) in table]
+    circuits = fused_circuits(program, values, how)
     for circuit in circuits:
         circuit.save_probabilities(qubits, "p")
     return [np.asarray(data["p"]) for data in execute(circuits, method=how.method, threads=how.threads)]
@@ -56,7 +65,11 @@ def basis_distributions(
     """For each row and each basis the probabilities over the basis' qubits; the state is evolved once a row."""
     if not bases:
         return [[] for _ in values]
-    circuits = _evolved(program, values, how)
+    read = tuple([("".join([basis.letters[qubit] for qubit in basis.qubits]), basis.qubits) for basis in bases])
+    table = _in_kernel(program, values, read, how)
+    if table is not None:
+        return table
+    circuits = fused_circuits(program, values, how)
     for circuit in circuits:
         append_bases(circuit, bases)
     saved = execute(circuits, method=how.method, threads=how.threads)
@@ -72,7 +85,19 @@ def append_bases(circuit: NativeCircuit, bases: Sequence[Basis]) -> None:
             append_basis(circuit, basis.letters, inverse=True)
 
 
-def _evolved(program: CircuitProgram, values: Float, how: Evolution) -> list[NativeCircuit]:
+def _in_kernel(
+    program: CircuitProgram, values: Float, bases: tuple[Reading, ...], how: Evolution
+) -> list[list[Float]] | None:
+    """What the kernels give, or None where the circuit is for Aer."""
+    if how.calibration is None:
+        return ideal_distributions(program, values, bases) if program.num_qubits <= MAX_KERNEL_QUBITS else None
+    if program.num_qubits > MAX_NOISY_KERNEL_QUBITS:
+        return None
+    return noisy_table(program, values, bases, how.calibration)
+
+
+def fused_circuits(program: CircuitProgram, values: Float, how: Evolution) -> list[NativeCircuit]:
+    """For each row of `values` a circuit for Aer, of fused blocks, that nothing is read from yet."""
     plan = plan_of(program)
     noisy = how.calibration is not None
     source = NoisySource(how.calibration, program.active_qubits) if how.calibration is not None else _IDEAL

@@ -18,7 +18,8 @@ from qrtx_ray.engines.native import execute
 from qrtx_ray.engines.noise import restricted_noise
 from qrtx_ray.engines.sampler import PubRun, noise_names, rows_per_slice
 from qrtx_ray.engines.sampling import confuse, derived_seed, sample, uniforms
-from qrtx_ray.engines.shots import AER_METHOD, ShotRun, append_basis, draw, native_program
+from qrtx_ray.engines.shots import AER_METHOD, ShotRun, append_basis, draw, native_program, slices_of
+from qrtx_ray.engines.stages import Stage
 
 __all__ = ["Estimate", "estimate_pub"]
 
@@ -46,126 +47,131 @@ def estimate_pub(pub: EstimatorPub, run: PubRun, *, mitigated: bool) -> Estimate
     """
     total = len(pub.row_programs) or len(pub.values)
     count = len(pub.observables)
-    means, variances = np.zeros((total, count)), np.zeros((total, count))
     bases, constants = bases_of(pub.observables, pub.elements[:, 1].tolist())
     programs = pub.row_programs or (pub.program,)
     cost = row_cost(programs[0], pub.values, noisy=run.calibration is not None, shots=pub.shots)
-    step = 1 if pub.row_programs else rows_per_slice(cost.seconds + 50e-6 * len(bases))
-    for start in range(0, total, step):
+    stage = run.stage
+    means, variances = stage.begin(total, ((total, count), np.float64), ((total, count), np.float64))
+    reading = _Reading(pub, bases, run, cost, mitigated, means, variances)
+    while stage.done < total:
+        start = stage.done
         program = programs[start if pub.row_programs else 0]
-        values = pub.values[start : start + step] if not pub.row_programs else np.empty((1, 0))
-        weights = _weights(pub, program, values, start, bases, run, cost, mitigated=mitigated)
-        for offset, row in enumerate(weights):
-            for basis, distribution in zip(bases, row, strict=True):
-                said = tally(basis, distribution, count)
-                means[start + offset] += said.mean
-                variances[start + offset] += said.variance
-        run.progress(min(1.0, (start + step) / total))
+        values = np.empty((1, 0)) if pub.row_programs else pub.values[start:]
+        stage.advance(reading.read(program, values, start))
+        run.progress(stage.done / total)
     rows, observables = pub.elements[:, 0], pub.elements[:, 1]
     stds = np.sqrt(variances[rows, observables] / pub.shots) if pub.shots else np.zeros(len(rows))
     return Estimate(means[rows, observables] + constants[observables], stds, max(1, len(bases)), cost.method)
 
 
-def _weights(
-    pub: EstimatorPub,
-    program: CircuitProgram,
-    values: Float,
-    start: int,
-    bases: list[Basis],
-    run: PubRun,
-    cost: RowCost,
-    *,
-    mitigated: bool,
-) -> list[list[Float]]:
-    """For each row and basis the weights of the outcomes: probabilities, or frequencies when shots are asked for."""
-    fused = not program.dynamic and program.terminal_measurements
-    if cost.method in {Method.STATEVECTOR, Method.DENSITY_MATRIX}:
-        if fused:
-            exact = basis_distributions(program, values, bases, run.evolution)
-        else:
-            exact = [
-                _branch_average(program, row, bases, run, cost, (run.index, start + offset))
-                for offset, row in enumerate(values)
-            ]
-        return [
-            [
-                _observed(basis, probabilities, program, run, pub.shots, (start + offset, place), mitigated=mitigated)
-                for place, (basis, probabilities) in enumerate(zip(bases, row, strict=True))
-            ]
-            for offset, row in enumerate(exact)
-        ]
-    if not pub.shots:
-        return [[_stabilizer_weights(program, row, basis, run) for basis in bases] for row in values]
-    return [
-        [
-            _drawn(pub, program, row, basis, run, cost, (start + offset, place), mitigated=mitigated)
-            for place, basis in enumerate(bases)
-        ]
-        for offset, row in enumerate(values)
-    ]
+@dataclass(frozen=True, slots=True, eq=False)
+class _Reading:
+    """How the rows of a PUB are read, and the sums over the bases of each row, shape ``(rows, observables)``."""
 
+    pub: EstimatorPub
+    bases: list[Basis]
+    run: PubRun
+    cost: RowCost
+    mitigated: bool
+    means: Float
+    variances: Float
 
-def _observed(
-    basis: Basis,
-    probabilities: Float,
-    program: CircuitProgram,
-    run: PubRun,
-    shots: int,
-    key: tuple[int, int],
-    *,
-    mitigated: bool,
-) -> Float:
-    if run.calibration is not None and not mitigated:
-        physical = [program.active_qubits[qubit] for qubit in basis.qubits]
-        probabilities = confuse(probabilities, flip_probabilities(run.calibration, physical))
-    if not shots:
-        return probabilities
-    outcomes = sample(probabilities, uniforms(run.seed, run.index, *key, count=shots))
-    return np.bincount(outcomes, minlength=len(probabilities)) / shots
+    def read(self, program: CircuitProgram, values: Float, start: int) -> int:
+        """Read the rows from number `start`, whose slot values are the first of `values`: as many as make a slice.
 
+        Returns:
+            How many.
+        """
+        if self.cost.method in {Method.STATEVECTOR, Method.DENSITY_MATRIX}:
+            if program.dynamic or not program.terminal_measurements:
+                values = values[:1]
+                table = [self._branch_average(program, values[0], start)]
+            else:
+                values = values[: rows_per_slice(self.cost.seconds + 50e-6 * len(self.bases))]
+                table = basis_distributions(program, values, self.bases, self.run.evolution)
+            for row, distributions in enumerate(table, start):
+                for place, probabilities in enumerate(distributions):
+                    self._count(row, place, self._observed(program, probabilities, (row, place)))
+            return len(values)
+        # A row of these can take long: its bases are steps of their own, and what is read of them is in the sums.
+        stage = self.run.stage.within()
+        stage.begin(len(self.bases))
+        while stage.done < len(self.bases):
+            place = stage.done
+            if self.pub.shots:
+                weights = self._drawn(program, values[0], (start, place), stage)
+            else:
+                weights = _stabilizer_weights(program, values[0], self.bases[place], self.run)
+            self._count(start, place, weights)
+            stage.advance()
+            self._report(start, stage.done)
+        return 1
 
-def _branch_average(
-    program: CircuitProgram, values: Float, bases: list[Basis], run: PubRun, cost: RowCost, key: tuple[int, int]
-) -> list[Float]:
-    circuit = native_program(program, values, calibration=run.calibration)
-    append_bases(circuit, bases)
-    noise = _noise(program, run, readout=True)  # of the mid-circuit measurements: nothing else is measured here
-    shots = EXACT_BRANCHES if not program.terminal_measurements else 1
-    data = execute(
-        [circuit],
-        method=AER_METHOD[cost.method],
-        shots=shots,
-        seed=derived_seed(run.seed, *key),
-        noise=noise,
-        threads=run.threads,
-    )[0]
-    return [np.asarray(data[f"p{index}"]) for index in range(len(bases))]
+    def _count(self, row: int, place: int, weights: Float) -> None:
+        said = tally(self.bases[place], weights, self.means.shape[1])
+        self.means[row] += said.mean
+        self.variances[row] += said.variance
 
+    def _report(self, row: int, bases_done: float) -> None:
+        self.run.progress((row + bases_done / len(self.bases)) / len(self.means))
 
-def _drawn(
-    pub: EstimatorPub,
-    program: CircuitProgram,
-    values: Float,
-    basis: Basis,
-    run: PubRun,
-    cost: RowCost,
-    key: tuple[int, int],
-    *,
-    mitigated: bool,
-) -> Float:
-    width = len(basis.qubits)
-    clifford = cost.method is Method.STABILIZER
-    circuit = native_program(program, values, clifford=clifford, extra_clbits=width, calibration=run.calibration)
-    append_basis(circuit, basis.letters, named=clifford)
-    first = circuit.num_clbits - width
-    for offset, qubit in enumerate(basis.qubits):
-        circuit.measure([qubit], [first + offset])
-    # Mitigation concerns the final readout; for a circuit that also measures on the way both are left out.
-    noise = _noise(program, run, readout=not mitigated)
-    shot_run = ShotRun(run.seed, (run.index, *key), pub.shots, cost, noise, run.threads)
-    bits = draw(circuit, shot_run, range(first, first + width), lambda _: None)
-    outcomes = (bits.astype(np.int64) << np.arange(width)[:, None]).sum(axis=0)
-    return np.bincount(outcomes, minlength=1 << width) / pub.shots
+    def _observed(self, program: CircuitProgram, probabilities: Float, key: tuple[int, int]) -> Float:
+        """Weights of the outcomes of a basis: probabilities, or frequencies when shots are asked for."""
+        run, basis, shots = self.run, self.bases[key[1]], self.pub.shots
+        if run.calibration is not None and not self.mitigated:
+            physical = [program.active_qubits[qubit] for qubit in basis.qubits]
+            probabilities = confuse(probabilities, flip_probabilities(run.calibration, physical))
+        if not shots:
+            return probabilities
+        outcomes = sample(probabilities, uniforms(run.seed, run.index, *key, count=shots))
+        return np.bincount(outcomes, minlength=len(probabilities)) / shots
+
+    def _branch_average(self, program: CircuitProgram, values: Float, row: int) -> list[Float]:
+        """Distributions of all bases for a circuit whose state itself may be random: the mean over many runs."""
+        run = self.run
+        circuit = native_program(program, values, calibration=run.calibration)
+        append_bases(circuit, self.bases)
+        noise = _noise(program, run, readout=True)  # of the mid-circuit measurements: nothing else is measured here
+        shots = EXACT_BRANCHES if not program.terminal_measurements else 1
+        slices = slices_of(self.cost.seconds * shots, shots)
+        stage = run.stage.within()
+        sums = stage.begin(slices, *(((1 << len(basis.qubits),), np.float64) for basis in self.bases))
+        while stage.done < slices:
+            part = stage.done
+            branches = shots * (part + 1) // slices - shots * part // slices
+            data = execute(
+                [circuit],
+                method=AER_METHOD[self.cost.method],
+                shots=branches,
+                seed=derived_seed(run.seed, run.index, row, part),
+                noise=noise,
+                threads=run.threads,
+            )[0]
+            for index, sum_ in enumerate(sums):
+                np.add(sum_, np.asarray(data[f"p{index}"]) * (branches / shots), out=sum_)
+            stage.advance()
+            run.progress((row + stage.done / slices) / len(self.means))
+        return sums
+
+    def _drawn(self, program: CircuitProgram, values: Float, key: tuple[int, int], stage: Stage) -> Float:
+        run, basis, shots = self.run, self.bases[key[1]], self.pub.shots
+        width = len(basis.qubits)
+        clifford = self.cost.method is Method.STABILIZER
+        circuit = native_program(program, values, clifford=clifford, extra_clbits=width, calibration=run.calibration)
+        append_basis(circuit, basis.letters, named=clifford)
+        first = circuit.num_clbits - width
+        for offset, qubit in enumerate(basis.qubits):
+            circuit.measure([qubit], [first + offset])
+        # Mitigation concerns the final readout; for a circuit that also measures on the way both are left out.
+        noise = _noise(program, run, readout=not self.mitigated)
+        shot_run = ShotRun(run.seed, (run.index, *key), shots, self.cost, noise, run.threads)
+
+        def report(fraction: float) -> None:
+            self._report(key[0], key[1] + fraction)
+
+        bits = draw(circuit, shot_run, range(first, first + width), report, stage.within())
+        outcomes = (bits.astype(np.int64) << np.arange(width)[:, None]).sum(axis=0)
+        return np.bincount(outcomes, minlength=1 << width) / shots
 
 
 def _stabilizer_weights(program: CircuitProgram, values: Float, basis: Basis, run: PubRun) -> Float:

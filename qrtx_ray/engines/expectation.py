@@ -21,17 +21,17 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from qrtx_ray.devices.cost import MAX_BASIS_QUBITS
 from qrtx_ray.devices.executable import PauliTerm
 
 __all__ = ["Basis", "Tally", "bases_of", "tally", "term_values"]
 
 Float = npt.NDArray[np.float64]
 
-# Outcomes of a basis are tabulated, so a group of terms stays below this width; one wide term still stands alone.
-MAX_BASIS_QUBITS = 14
 _AXIS = {letter: axis for axis, letters in {"X": "X+-", "Y": "Yrl", "Z": "Z01"}.items() for letter in letters}
 # Value of a letter for outcome 0 and 1: the eigenvalues of a Pauli, or which outcome a projector keeps.
 _VALUES = {
+    "I": (1, 1),
     "X": (1, -1),
     "Y": (1, -1),
     "Z": (1, -1),
@@ -42,6 +42,11 @@ _VALUES = {
     "l": (0, 1),
     "1": (0, 1),
 }
+_FACTORS = {letter: np.array(values, dtype=float)[:, None] for letter, values in _VALUES.items()}
+
+
+# Numbers of a basis that are kept from row to row. Wider ones are made anew, which by then costs less than the row.
+_KEPT_VALUES = 1 << 17
 
 
 @dataclass(slots=True)
@@ -50,11 +55,24 @@ class Basis:
 
     letters: dict[int, str] = field(default_factory=dict)
     terms: list[tuple[int, PauliTerm]] = field(default_factory=list)
+    _values: dict[int, Float] | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
     def qubits(self) -> tuple[int, ...]:
         """Measured qubits, ascending; bit i of an outcome is ``qubits[i]``."""
         return tuple(sorted(self.letters))
+
+    def values(self) -> dict[int, Float]:
+        """Value of each observable for each outcome, as far as this basis' terms say; ask once all terms are here."""
+        if self._values is not None:
+            return self._values
+        values: dict[int, Float] = {}
+        for index, term in self.terms:
+            part = term.coefficient * term_values(self, term)
+            values[index] = values[index] + part if index in values else part
+        if len(values) << len(self.letters) <= _KEPT_VALUES:
+            self._values = values
+        return values
 
     def admits(self, wanted: dict[int, str]) -> bool:
         """Whether a term that wants these axes can be read together with the present ones."""
@@ -96,8 +114,8 @@ def term_values(basis: Basis, term: PauliTerm) -> Float:
     letter_of = dict(zip(term.qubits, term.paulis, strict=True))
     values = np.ones(1)
     for qubit in basis.qubits:
-        letter = letter_of.get(qubit)
-        values = np.kron(np.array(_VALUES[letter], dtype=float) if letter else np.ones(2), values)
+        # A Kronecker product; `np.kron` takes 25 µs for it.
+        values = (_FACTORS[letter_of.get(qubit, "I")] * values).reshape(-1)
     return values
 
 
@@ -116,11 +134,7 @@ def tally(basis: Basis, weights: Float, num_observables: int) -> Tally:
         weights: Probabilities or relative frequencies, shape ``(2**k,)``.
     """
     mean, variance = np.zeros(num_observables), np.zeros(num_observables)
-    values: dict[int, Float] = {}
-    for index, term in basis.terms:
-        part = term.coefficient * term_values(basis, term)
-        values[index] = values[index] + part if index in values else part
-    for index, value in values.items():
+    for index, value in basis.values().items():
         mean[index] = weights @ value
         variance[index] = max(0.0, float(weights @ (value - mean[index]) ** 2))
     return Tally(mean, variance)

@@ -60,7 +60,7 @@ class NativeCircuit:
 
     def unitary(self, qubits: Sequence[int], matrix: Complex) -> None:
         """An unnamed gate."""
-        self.raw.unitary(qubits, matrix, -1, None, "unitary")
+        self.raw.unitary(qubits, _as_aer_reads(matrix), -1, None, "unitary")
 
     def blocks(self, plan: Plan, matrices: BlockMatrices, row: int, *, channels: bool) -> None:
         """The fused circuit of parameter row `row`; superoperators (in Aer's order) when `channels`."""
@@ -71,7 +71,7 @@ class NativeCircuit:
         for block, (width, index) in zip(plan.blocks, matrices.order, strict=True):
             if width == 3:
                 table = matrices.triples[index]
-                unitary(block.qubits, table[row if len(table) > 1 else 0], -1, None, "unitary")
+                unitary(block.qubits, _as_aer_reads(table[row if len(table) > 1 else 0]), -1, None, "unitary")
             elif channels:
                 superop(block.qubits, (singles if width == 1 else pairs)[index], -1, None)
             else:
@@ -92,6 +92,11 @@ class NativeCircuit:
     def save_probabilities(self, qubits: Sequence[int], label: str) -> None:
         """Keep the distribution over `qubits`; bit i of an outcome is ``qubits[i]``."""
         self.raw.save_state(qubits, "save_probabilities", "average", label)
+
+
+def _as_aer_reads(matrix: Complex) -> Complex:
+    # Aer takes the memory of a read-only array for column-major, and reads no strides.
+    return np.array(matrix, order="C")
 
 
 def execute(

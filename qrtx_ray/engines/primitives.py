@@ -16,6 +16,7 @@ from qrtx_ray.devices.timing import IBM_JOB_OVERHEAD_S, qpu_seconds, schedule_du
 from qrtx_ray.engines.estimator import estimate_pub
 from qrtx_ray.engines.protocol import JobRun
 from qrtx_ray.engines.sampler import PubRun, sample_pub
+from qrtx_ray.engines.stages import Course
 
 __all__ = ["readout_mitigated", "run_job"]
 
@@ -27,14 +28,19 @@ def run_job(
     engine: str,
     noisy: bool,
     threads: int,
-    progress: Callable[[float], None],
+    course: Course,
 ) -> tuple[bytes, float]:
-    """Run a whole job.
+    """Run a whole job, or what is left of it.
 
-    Nothing of the run itself (times, machine) goes into the document: equal jobs with equal seeds give equal bytes.
+    Nothing of the run itself (times, machine, whether it made way) goes into the document: equal jobs with equal seeds give
+    equal bytes.
 
     Returns:
         The result document (Runtime JSON, UTF-8), and the QPU seconds the job is charged.
+
+    Raises:
+        Preempted: It was asked to make way.
+        CheckpointRefused: The stages of `course` are not of this job.
     """
     job = run.job
     calibration = device.calibration if noisy else None
@@ -44,7 +50,8 @@ def run_job(
     charged_s = IBM_JOB_OVERHEAD_S
     pubs: tuple[SamplerPub | EstimatorPub, ...] = job.pubs
     for index, pub in enumerate(pubs):
-        pub_run = PubRun(run.seed, index, calibration, threads, _part_of(progress, index, total))
+        report = _part_of(course.report, index, total)
+        pub_run = PubRun(run.seed, index, calibration, threads, report, course.stage(index))
         data: SamplerPubData | EstimatorPubData
         if isinstance(pub, SamplerPub):
             data, method, executions = _sampled(pub, pub_run)
@@ -65,6 +72,9 @@ def run_job(
             "ignored_options": list(job.options.get("ignored", ())),
         },
     }
+    if run.noise_id:
+        # With a drifting device the seed alone does not say where the numbers come from.
+        metadata["qrtx"]["noise_id"] = run.noise_id
     encoded = encode_sampler(parts, metadata) if job.program_id == "sampler" else encode_estimator(parts, metadata)
     return encoded, charged_s
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -14,10 +14,10 @@ from qrtx_ray.devices.executable import SamplerPub
 from qrtx_ray.devices.program import CircuitProgram
 from qrtx_ray.engines.channels import flip_probabilities
 from qrtx_ray.engines.distribution import Evolution, measured_distributions
-from qrtx_ray.engines.fusion import plan_of
 from qrtx_ray.engines.noise import restricted_noise
 from qrtx_ray.engines.sampling import confuse, pack_bits, pack_outcomes, sample, uniforms
 from qrtx_ray.engines.shots import ShotRun, draw, native_program
+from qrtx_ray.engines.stages import Stage
 
 __all__ = ["PubRun", "rows_per_slice", "sample_pub"]
 
@@ -37,7 +37,8 @@ class PubRun:
         index: The PUB's place in the job.
         calibration: The noise, None for an ideal device.
         threads: OpenMP threads the simulator may use.
-        progress: Called with the fraction of the PUB that is done.
+        progress: Called with the fraction of the PUB that is done, after each slice. May raise, to end the run there.
+        stage: How far an earlier run of the PUB came, and where this one keeps what it has.
     """
 
     seed: int
@@ -45,6 +46,7 @@ class PubRun:
     calibration: Calibration | None
     threads: int
     progress: Callable[[float], None]
+    stage: Stage = field(default_factory=Stage)
 
     @property
     def evolution(self) -> Evolution:
@@ -63,35 +65,33 @@ def sample_pub(pub: SamplerPub, run: PubRun) -> tuple[list[Bytes], Method]:
         For each classical register an array ``(rows, shots, ceil(size / 8))``, and the method used.
     """
     noisy = run.calibration is not None
-    if pub.row_programs:
-        rows = []
-        for row, program in enumerate(pub.row_programs):
-            cost = row_cost(program, pub.values[:0], noisy=noisy, shots=pub.shots)
-            rows.append(_drawn_row(pub, program, np.empty(0), row, run, cost.method))
-            run.progress((row + 1) / len(pub.row_programs))
-        return _stacked(rows), cost.method
-    cost = row_cost(pub.program, pub.values, noisy=noisy, shots=pub.shots)
-    total = len(pub.values)
-    rows = []
-    if cost.method in {Method.STATEVECTOR, Method.DENSITY_MATRIX}:
-        step = rows_per_slice(cost.seconds)
-        for start in range(0, total, step):
-            rows += _sampled_rows(pub, start, pub.values[start : start + step], run)
-            run.progress(min(1.0, (start + step) / total))
-    else:
-        for row in range(total):
-            rows.append(_drawn_row(pub, pub.program, pub.values[row], row, run, cost.method))
-            run.progress((row + 1) / total)
-    return _stacked(rows), cost.method
-
-
-def _stacked(rows: list[list[Bytes]]) -> list[Bytes]:
-    return [np.stack(parts) for parts in zip(*rows, strict=True)]
+    bound = pub.row_programs
+    program, values = (bound[-1], pub.values[:0]) if bound else (pub.program, pub.values)
+    cost = row_cost(program, values, noisy=noisy, shots=pub.shots)
+    total = len(bound) or len(pub.values)
+    stage = run.stage
+    registers = [((total, pub.shots, -(-register.size // 8)), np.uint8) for register in pub.program.registers]
+    filled = stage.begin(total, *registers)
+    sampled = not bound and cost.method in {Method.STATEVECTOR, Method.DENSITY_MATRIX}
+    step = rows_per_slice(cost.seconds) if sampled else 1
+    while stage.done < total:
+        start = stage.done
+        if sampled:
+            rows = _sampled_rows(pub, start, pub.values[start : start + step], run)
+        else:
+            program, values = (bound[start], np.empty(0)) if bound else (pub.program, pub.values[start])
+            rows = [_drawn_row(pub, program, values, start, run)]
+        for row, parts in enumerate(rows, start):
+            for array, part in zip(filled, parts, strict=True):
+                array[row] = part
+        stage.advance(len(rows))
+        run.progress(stage.done / total)
+    return filled, cost.method
 
 
 def _sampled_rows(pub: SamplerPub, start: int, values: Float, run: PubRun) -> list[list[Bytes]]:
     program = pub.program
-    measured = plan_of(program).measured
+    measured = program.measurements
     clbits = [clbit for _, clbit in measured]
     flips = None
     if run.calibration is not None:
@@ -104,16 +104,14 @@ def _sampled_rows(pub: SamplerPub, start: int, values: Float, run: PubRun) -> li
     return rows
 
 
-def _drawn_row(
-    pub: SamplerPub, program: CircuitProgram, values: Float, row: int, run: PubRun, method: Method
-) -> list[Bytes]:
+def _drawn_row(pub: SamplerPub, program: CircuitProgram, values: Float, row: int, run: PubRun) -> list[Bytes]:
     noise = None
     if run.calibration is not None:
         noise = restricted_noise(run.calibration, program.active_qubits, noise_names(program))
     table = values.reshape(1, -1)
-    clifford = method is Method.STABILIZER and is_clifford(program, table)
-    circuit = native_program(program, values, clifford=clifford, calibration=run.calibration)
     cost = row_cost(program, table, noisy=noise is not None, shots=pub.shots)
+    clifford = cost.method is Method.STABILIZER and is_clifford(program, table)
+    circuit = native_program(program, values, clifford=clifford, calibration=run.calibration)
     shot_run = ShotRun(run.seed, (run.index, row), pub.shots, cost, noise, run.threads)
     clbits = sorted({bit for register in program.registers for bit in register.bits})
     place = {clbit: position for position, clbit in enumerate(clbits)}
@@ -121,7 +119,7 @@ def _drawn_row(
     def report(fraction: float) -> None:
         run.progress((row + fraction) / max(1, len(pub.values), len(pub.row_programs)))
 
-    bits = draw(circuit, shot_run, clbits, report)
+    bits = draw(circuit, shot_run, clbits, report, run.stage.within())
     return [pack_bits([bits[place[bit]] for bit in register.bits], pub.shots) for register in program.registers]
 
 

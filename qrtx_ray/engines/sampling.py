@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 from hashlib import blake2b
-from threading import local
 
 import numpy as np
 import numpy.typing as npt
 
 from qrtx_ray.devices.program import Register
+from qrtx_ray.engines.draws import confuse_in_place, fill_stream, invert
 
 __all__ = ["Outcomes", "confuse", "derived_seed", "pack_bits", "pack_outcomes", "sample", "uniforms"]
 
@@ -22,52 +22,29 @@ Float = npt.NDArray[np.float64]
 Outcomes = npt.NDArray[np.int64]
 Bytes = npt.NDArray[np.uint8]
 
-_threads = local()
 _LARGEST_TABLE = 12  # measured qubits; 4096 outcomes cost 0.1 ms to tabulate, once for a measure map
 
 
 def uniforms(seed: int, *key: int, count: int, start: int = 0) -> Float:
     """Numbers ``start .. start + count`` of the stream named by `seed` and `key`, in [0, 1)."""
-    generator = _generator()
-    generator.bit_generator.state = {
-        "bit_generator": "Philox",
-        "state": {
-            "counter": np.array([start // 4, 0, 0, 0], dtype=np.uint64),  # one step of the counter makes four numbers
-            "key": np.frombuffer(_digest(seed, key, 16).to_bytes(16, "little"), dtype=np.uint64),
-        },
-        "buffer": np.zeros(4, dtype=np.uint64),
-        "buffer_pos": 4,
-        "has_uint32": 0,
-        "uinteger": 0,
-    }
-    skip = start % 4
-    return generator.random(count + skip)[skip:]
-
-
-def _generator() -> np.random.Generator:
-    # A new Philox asks the system for entropy that its key then replaces; one a thread is set to each key instead.
-    if not hasattr(_threads, "generator"):
-        _threads.generator = np.random.Generator(np.random.Philox(key=0))
-    generator: np.random.Generator = _threads.generator
-    return generator
+    numbers = np.empty(count)
+    fill_stream(np.frombuffer(_digest(seed, key, 16), dtype="<u8"), start, numbers)
+    return numbers
 
 
 def derived_seed(seed: int, *key: int) -> int:
     """A seed in [0, 2**62) for a simulator that draws its own numbers."""
-    return _digest(seed, key, 8) >> 2
+    return int.from_bytes(_digest(seed, key, 8), "little") >> 2
 
 
-def _digest(seed: int, key: tuple[int, ...], size: int) -> int:
-    return int.from_bytes(blake2b(repr((seed, *key)).encode(), digest_size=size).digest(), "little")
+def _digest(seed: int, key: tuple[int, ...], size: int) -> bytes:
+    return blake2b(repr((seed, *key)).encode(), digest_size=size).digest()
 
 
 def sample(probabilities: Float, numbers: Float) -> Outcomes:
     """An outcome (index into `probabilities`) for each uniform number."""
-    cumulative = np.cumsum(np.maximum(probabilities, 0.0))
-    # Scaled by the sum, so that rounding never leaves a number beyond the last outcome; and an outcome of probability
-    # zero is never drawn, because `side="right"` steps over flat parts.
-    found = np.searchsorted(cumulative, numbers * cumulative[-1], side="right")
-    outcomes: Outcomes = np.minimum(found, len(probabilities) - 1)
+    outcomes = np.empty(len(numbers), dtype=np.int64)
+    invert(np.ascontiguousarray(probabilities), np.ascontiguousarray(numbers), outcomes)
     return outcomes
 
 
@@ -78,14 +55,9 @@ def confuse(probabilities: Float, flips: Float) -> Float:
         probabilities: Shape ``(2**k,)``.
         flips: Shape ``(2, k)``.
     """
-    for bit in range(flips.shape[1]):
-        of_0, of_1 = flips[:, bit]
-        if of_0 == 0.0 and of_1 == 0.0:
-            continue
-        split = probabilities.reshape(-1, 2, 1 << bit)
-        confusion = np.array([[1.0 - of_0, of_1], [of_0, 1.0 - of_1]])
-        probabilities = np.einsum("ij,ajb->aib", confusion, split).reshape(-1)
-    return probabilities
+    confused = np.array(probabilities)
+    confuse_in_place(confused, np.ascontiguousarray(flips))
+    return confused
 
 
 def pack_outcomes(outcomes: Outcomes, clbits: Sequence[int], registers: Sequence[Register]) -> list[Bytes]:

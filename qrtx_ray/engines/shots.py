@@ -23,9 +23,10 @@ from qrtx_ray.engines.channels import relaxation_kraus
 from qrtx_ray.engines.gates import fixed_unitary, unitaries
 from qrtx_ray.engines.native import NativeCircuit, execute
 from qrtx_ray.engines.sampling import derived_seed
+from qrtx_ray.engines.stages import Stage
 from qrtx_ray.errors import ExecuteError
 
-__all__ = ["AER_METHOD", "ShotRun", "append_basis", "draw", "native_program"]
+__all__ = ["AER_METHOD", "ShotRun", "append_basis", "draw", "native_program", "slices_of"]
 
 Float = npt.NDArray[np.float64]
 Bits = npt.NDArray[np.uint8]
@@ -59,26 +60,45 @@ class ShotRun:
     threads: int
 
 
-def draw(circuit: NativeCircuit, run: ShotRun, clbits: Sequence[int], on_slice: Callable[[float], None]) -> Bits:
-    """Values of classical bits `clbits`, shape ``(len(clbits), shots)``; `on_slice` gets the fraction done."""
-    slices = min(MAX_SLICES, run.shots, max(1, ceil(run.cost.seconds / SLICE_S)))
+def slices_of(seconds: float, shots: int) -> int:
+    """Into how many slices `shots` that take about `seconds` are cut."""
+    return min(MAX_SLICES, shots, max(1, ceil(seconds / SLICE_S)))
+
+
+def draw(
+    circuit: NativeCircuit,
+    run: ShotRun,
+    clbits: Sequence[int],
+    on_slice: Callable[[float], None],
+    stage: Stage | None = None,
+) -> Bits:
+    """Values of classical bits `clbits`, shape ``(len(clbits), shots)``.
+
+    Args:
+        on_slice: Gets the fraction done after each slice.
+        stage: How far an earlier run came, and where the slices are kept.
+    """
+    stage = stage or Stage()
+    slices = slices_of(run.cost.seconds, run.shots)
     if run.cost.method is Method.STATEVECTOR_SHOTS and not circuit.resamples:
         slices = 1  # the state is computed once and sampled: cutting the shots would compute it again
-    parts: list[Bits] = []
-    for part in range(slices):
-        shots = run.shots * (part + 1) // slices - run.shots * part // slices
+    (bits,) = stage.begin(slices, ((len(clbits), run.shots), np.uint8))
+    while stage.done < slices:
+        part = stage.done
+        first, last = run.shots * part // slices, run.shots * (part + 1) // slices
         data = execute(
             [circuit],
             method=AER_METHOD[run.cost.method],
-            shots=shots,
+            shots=last - first,
             seed=derived_seed(run.seed, *run.key, part),
             noise=run.noise,
             threads=run.threads,
             memory=True,
         )[0]
-        parts.append(_columns(data["memory"], clbits))
-        on_slice((part + 1) / slices)
-    return np.concatenate(parts, axis=1)
+        bits[:, first:last] = _columns(data["memory"], clbits)
+        stage.advance()
+        on_slice(stage.done / slices)
+    return bits
 
 
 def _columns(memory: list[str], clbits: Sequence[int]) -> Bits:

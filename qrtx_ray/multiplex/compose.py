@@ -7,6 +7,7 @@ that is at work and has none yet. Whatever else comes is counted and dropped.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from qrtx_ray.model import JobId, Member
@@ -14,12 +15,30 @@ from qrtx_ray.model import JobId, Member
 __all__ = ["Demultiplexer", "compose"]
 
 
-def compose(device: str, members: Sequence[Member]) -> dict[str, Any]:
-    """The message for an engine child; plain data."""
+def compose(
+    device: str,
+    members: Sequence[Member],
+    *,
+    noise_id: str = "",
+    checkpoints: Mapping[JobId, bytes] = MappingProxyType({}),
+) -> dict[str, Any]:
+    """The message for an engine child; plain data.
+
+    Args:
+        noise_id: The noise the device has now.
+        checkpoints: What was kept of members that made way before.
+    """
     return {
         "device": device,
+        "noise_id": noise_id,
         "members": [
-            {"job_id": member.job_id, "seed": member.seed, "executable": member.executable} for member in members
+            {
+                "job_id": member.job_id,
+                "seed": member.seed,
+                "executable": member.executable,
+                "checkpoint": checkpoints.get(member.job_id, b""),
+            }
+            for member in members
         ],
     }
 
@@ -81,10 +100,14 @@ class Demultiplexer:
         del self._waiting[job_id]
         self.outcomes[job_id] = outcome
 
+    def waits(self, job_id: JobId, attempt: int) -> Member | None:
+        """The member, while that attempt has no outcome."""
+        member = self._waiting.get(job_id)
+        return member if member is not None and member.attempt == attempt else None
+
     def drop(self, job_id: JobId, attempt: int) -> bool:
         """Let a member go without an outcome (it was stopped). Returns whether that attempt was waiting."""
-        member = self._waiting.get(job_id)
-        if member is None or member.attempt != attempt:
+        if self.waits(job_id, attempt) is None:
             return False
         del self._waiting[job_id]
         return True

@@ -7,28 +7,41 @@ failing member is run again alone, so nothing of one shows in another's result; 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from qrtx_ray.model import JobRecord
-from qrtx_ray.scheduler.dispatch import GroupLimits, GroupPolicy, choose_group
+from qrtx_ray.scheduler.policies.protocol import Fleet, GroupLimits, Option, Policy, Scored
 
-__all__ = ["isolation_policy", "one_tenant"]
+__all__ = ["OneTenant", "isolated"]
 
 
-def one_tenant(candidates: Iterable[JobRecord], limits: GroupLimits) -> list[JobRecord]:
-    """The head of the line together with jobs of its own tenant; others keep their place."""
+class OneTenant:
+    """A policy that forms groups of one tenant's jobs: the head of the line with those of its kin that another policy
+    takes; others keep their place.
+    """
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+
+    @property
+    def name(self) -> str:
+        return self._policy.name
+
+    def place(self, job: JobRecord, options: Sequence[Option], fleet: Fleet) -> list[Scored]:
+        return self._policy.place(job, options, fleet)
+
+    def choose_group(self, candidates: Iterable[JobRecord], limits: GroupLimits) -> list[JobRecord]:
+        return self._policy.choose_group(_kin(candidates), limits)
+
+
+def _kin(candidates: Iterable[JobRecord]) -> Iterable[JobRecord]:
     tenant: str | None = None
-
-    def kin() -> Iterable[JobRecord]:
-        nonlocal tenant
-        for record in candidates:
-            tenant = tenant if tenant is not None else record.tenant
-            if record.tenant == tenant:
-                yield record
-
-    return choose_group(kin(), limits)
+    for record in candidates:
+        tenant = record.tenant if tenant is None else tenant
+        if record.tenant == tenant:
+            yield record
 
 
-def isolation_policy(level: str) -> GroupPolicy:
-    """The policy for an isolation level of the configuration (``strong`` or ``moderate``)."""
-    return one_tenant if level == "strong" else choose_group
+def isolated(policy: Policy, level: str) -> Policy:
+    """`policy` under an isolation level of the configuration (``strong`` or ``moderate``)."""
+    return OneTenant(policy) if level == "strong" else policy

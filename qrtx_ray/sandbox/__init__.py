@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from qrtx_ray.sandbox.interrupts import Interrupts
 from qrtx_ray.sandbox.limits import SandboxLimits
 from qrtx_ray.sandbox.process import Sandbox
 
-__all__ = ["Sandbox", "SandboxLimits"]
+__all__ = ["Interrupts", "Sandbox", "SandboxLimits"]

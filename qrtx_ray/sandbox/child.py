@@ -15,14 +15,46 @@ from typing import Any, NoReturn
 
 from qrtx_ray.errors import ErrorInfo, ExecuteError, QrtxError, ResourceExhausted
 from qrtx_ray.sandbox.confinement import confine, die_with_parent
-from qrtx_ray.sandbox.frames import FrameError, Kind, receive_now, send_now
+from qrtx_ray.sandbox.frames import FrameError, Kind, receive_now, send_now, waits
 from qrtx_ray.sandbox.limits import SandboxLimits, release_reserve
 
-__all__ = ["Emit", "Handler", "run"]
+__all__ = ["Caller", "Handler", "run"]
 
-Emit = Callable[[dict[str, Any]], None]
-Handler = Callable[[dict[str, Any], Emit], dict[str, Any]]
-"""``handler(message, emit) -> reply``; `emit` sends an event to the parent at once."""
+
+class Caller:
+    """A handler's line to whoever called it: called with an event, it sends that at once.
+
+    During a call nothing but interrupts comes from the parent, and between calls an interrupt is one that came too late.
+    So each belongs to the call after which it stands in the stream, and none can be taken for another's.
+    """
+
+    def __init__(self, sock: socket.socket, limits: SandboxLimits) -> None:
+        self._sock = sock
+        self._limits = limits
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        send_now(self._sock, Kind.EVENT, event, self._limits.frame_bytes)
+
+    def interrupts(self) -> list[dict[str, Any]]:
+        """The notes that came during this call since this was last asked; does not wait."""
+        notes = []
+        while waits(self._sock):
+            frame = receive_now(self._sock, self._limits.frame_bytes)
+            if frame is None or frame[0] is not Kind.INTERRUPT:
+                break  # the parent is gone, and soon we are
+            notes.append(frame[1])
+        return notes
+
+    def next_call(self) -> dict[str, Any] | None:
+        """The message of the next call; None when there will be none."""
+        while (frame := receive_now(self._sock, self._limits.frame_bytes)) is not None:
+            if frame[0] is Kind.CALL:
+                return frame[1]
+        return None
+
+
+Handler = Callable[[dict[str, Any], Caller], dict[str, Any]]
+"""``handler(message, caller) -> reply``; ``caller(event)`` sends an event, ``caller.interrupts()`` asks for notes."""
 
 
 def run(descriptor: int, zygote: int, limits: SandboxLimits) -> NoReturn:
@@ -69,12 +101,10 @@ def _serve(sock: socket.socket, limits: SandboxLimits) -> None:
     gc.set_threshold(20_000, 20, 50)
     send_now(sock, Kind.READY, {}, limits.frame_bytes)
 
-    def emit(event: dict[str, Any]) -> None:
-        send_now(sock, Kind.EVENT, event, limits.frame_bytes)
-
-    while (frame := receive_now(sock, limits.frame_bytes)) is not None:
+    caller = Caller(sock, limits)
+    while (message := caller.next_call()) is not None:
         try:
-            reply = handler(frame[1], emit)
+            reply = handler(message, caller)
             send_now(sock, Kind.REPLY, reply, limits.frame_bytes)
         except BaseException as error:  # noqa: BLE001  # a Rust panic is not an Exception
             _send_error(sock, error, limits)

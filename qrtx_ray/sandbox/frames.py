@@ -25,6 +25,7 @@ __all__ = [
     "receive_now",
     "send_now",
     "unpack",
+    "waits",
 ]
 
 CONTROL_BYTES = 4096
@@ -49,6 +50,7 @@ class Kind(IntEnum):
     EVENT = 3  #: from the child: emitted during a call
     REPLY = 4  #: from the child: the handler's answer
     ERROR = 5  #: from the child: why there is no answer
+    INTERRUPT = 6  #: to the child during a call: a note for the handler, which looks for it when it likes
 
 
 def pack(kind: Kind, body: dict[str, Any], limit_bytes: int) -> bytes:
@@ -148,6 +150,15 @@ async def receive(sock: socket.socket, limit_bytes: int) -> tuple[Kind, dict[str
     # Zeroed memory of this size costs nothing until bytes arrive, so a header alone cannot make us grow.
     payload = bytearray(size)
     return unpack(payload) if await _fill(sock, payload) else None
+
+
+def waits(sock: socket.socket) -> bool:
+    """Whether there is something to receive, the end of the connection included. Takes nothing, and does not wait."""
+    try:
+        sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _fill_now(sock: socket.socket, buffer: bytearray) -> bool:

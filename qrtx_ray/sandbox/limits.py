@@ -12,7 +12,7 @@ from typing import Any
 __all__ = ["SandboxLimits", "release_reserve"]
 
 _RESERVE_BYTES = 32 * 2**20
-_PASSED_ON = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "TZ", "VIRTUAL_ENV")
+_PASSED_ON = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "NUMBA_CACHE_DIR", "TZ", "VIRTUAL_ENV")
 _PASSED_ON_PREFIXES = ("CUDA_", "NVIDIA_")
 
 

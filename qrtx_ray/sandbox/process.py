@@ -16,6 +16,7 @@ from typing import Any
 from qrtx_ray.errors import ErrorInfo, ExecutionTimeout, InternalError, QrtxError, WorkerDied
 from qrtx_ray.sandbox.forker import Child, Exit, Forker
 from qrtx_ray.sandbox.frames import FrameError, Kind, pack, receive
+from qrtx_ray.sandbox.interrupts import Interrupts
 from qrtx_ray.sandbox.limits import SandboxLimits
 
 __all__ = ["Sandbox"]
@@ -32,7 +33,7 @@ class Sandbox:
     the next call goes to a spare whose handler already stands.
 
     Args:
-        entry: ``"package.module:factory"``; ``factory(config) -> handler``, ``handler(message, emit) -> reply``.
+        entry: ``"package.module:factory"``; ``factory(config) -> handler``, ``handler(message, caller) -> reply``.
         config: Plain data for the factory.
         limits: What a child may use.
         preload: Modules to import once, before forking; importing them must not start a thread.
@@ -72,7 +73,12 @@ class Sandbox:
             await self._ready_child()
 
     async def call(
-        self, message: dict[str, Any], *, deadline_s: float, on_event: OnEvent | None = None
+        self,
+        message: dict[str, Any],
+        *,
+        deadline_s: float,
+        on_event: OnEvent | None = None,
+        interrupts: Interrupts | None = None,
     ) -> dict[str, Any]:
         """Have `message` answered.
 
@@ -80,6 +86,7 @@ class Sandbox:
             message: Plain data.
             deadline_s: Seconds from the moment the child gets the message; then it is killed.
             on_event: Called with each event before the reply. When it raises, the child is killed.
+            interrupts: A way to reach the handler until it has answered; new for every call.
 
         Raises:
             ExecutionTimeout: The deadline passed.
@@ -97,7 +104,7 @@ class Sandbox:
             child = await self._ready_child()
             try:
                 async with asyncio.timeout(deadline_s):
-                    kind, body = await self._exchange(child, frame, Kind.REPLY, on_event)
+                    kind, body = await self._exchange(child, frame, Kind.REPLY, on_event, interrupts)
             except TimeoutError:
                 await self._bury(child)
                 msg = f"the run took longer than {deadline_s:g} s and was stopped"
@@ -107,6 +114,9 @@ class Sandbox:
                 child.kill()
                 self._refill()
                 raise
+            finally:
+                if interrupts is not None:
+                    interrupts.end()
             if kind is Kind.ERROR:
                 if body.get("recycle", True):
                     await self._bury(child)
@@ -136,11 +146,18 @@ class Sandbox:
         self._forker = self._child = self._spare = None
 
     async def _exchange(
-        self, child: Child, frame: bytes, expected: Kind, on_event: OnEvent | None = None
+        self,
+        child: Child,
+        frame: bytes,
+        expected: Kind,
+        on_event: OnEvent | None = None,
+        interrupts: Interrupts | None = None,
     ) -> tuple[Kind, dict[str, Any]]:
         # A connection that breaks here is not the last word: the child may have sent an error before it ended.
         with contextlib.suppress(ConnectionError):
             await asyncio.get_running_loop().sock_sendall(child.sock, frame)
+        if interrupts is not None:
+            interrupts.begin(child)
         while True:
             try:
                 answer = await receive(child.sock, self._limits.frame_bytes)

@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from qiskit import QuantumCircuit
+from qiskit import ClassicalRegister, QuantumCircuit
 
-from qrtx_ray.devices.cost import Method, group_key, is_clifford, job_cost, method_of, row_cost
+from qrtx_ray.devices.cost import MAX_KERNEL_QUBITS, Method, group_key, is_clifford, job_cost, method_of, row_cost
+from qrtx_ray.devices.executable import PauliTerm
 
 from .building import estimator_job, hardware_efficient, program_of, qpy_program, sampler_job
 
@@ -90,6 +91,59 @@ def test_cost_grows_with_rows_shots_and_width(noisy):
 def test_an_estimator_costs_its_evolution_and_terms():
     circuit = hardware_efficient(5).remove_final_measurements(inplace=False)
     assert 0 < job_cost(estimator_job(circuit, ()), noisy=False).seconds < 0.1
+
+
+def test_small_jobs_cost_what_they_take_and_not_what_a_simulator_call_takes():
+    job = sampler_job(hardware_efficient(5))
+    assert 0.1e-3 < job_cost(job, noisy=False).seconds < 0.3e-3  # measured: 0.14 ms
+    assert 0.2e-3 < job_cost(job, noisy=True).seconds < 0.6e-3  # measured: 0.3 ms
+
+
+def test_noisy_gates_that_the_kernel_has_no_form_for_cost_what_aer_takes():
+    circuit = hardware_efficient(5).remove_final_measurements(inplace=False)
+    usual = row_cost(*program_of(circuit), noisy=True, shots=0)
+    for change in ("rzz", "ccx"):
+        other = circuit.copy()
+        other.rzz(0.1, 0, 1) if change == "rzz" else other.ccx(0, 1, 2)
+        cost = row_cost(*program_of(other), noisy=True, shots=0)
+        assert cost.method is usual.method is Method.DENSITY_MATRIX
+        assert cost.seconds > 3 * usual.seconds
+
+
+def test_the_cost_of_a_parameter_row_is_far_below_that_of_a_job():
+    (pub,) = sampler_job(hardware_efficient(5)).pubs
+    job = sampler_job(hardware_efficient(5))
+    rows = replace(job, pubs=(replace(pub, values=np.repeat(pub.values, 100, axis=0), shape=(100,)),))
+    assert job_cost(rows, noisy=False).seconds < 50 * job_cost(job, noisy=False).seconds
+
+
+def test_beyond_the_kernel_a_circuit_costs_what_aer_takes():
+    narrow, wide = (hardware_efficient(qubits, layers=1) for qubits in (MAX_KERNEL_QUBITS, MAX_KERNEL_QUBITS + 1))
+    for circuit in (narrow, wide):
+        circuit.remove_final_measurements()
+        circuit.add_register(ClassicalRegister(1))
+        circuit.measure(0, 0)
+    costs = [row_cost(*program_of(circuit), noisy=False, shots=100) for circuit in (narrow, wide)]
+    assert [cost.method for cost in costs] == [Method.STATEVECTOR] * 2
+    assert costs[1].seconds > 3 * costs[0].seconds
+
+
+def test_costs_that_decide_how_shots_are_cut_are_part_of_the_format():
+    # The slices of drawn shots follow from these, and from the slices the shots: another law gives old jobs other results.
+    drawn = row_cost(*program_of(hardware_efficient(18)), noisy=False, shots=1000)
+    assert (drawn.method, drawn.seconds) == (Method.STATEVECTOR_SHOTS, pytest.approx(0.0805936928))
+    noisy = row_cost(*program_of(hardware_efficient(14)), noisy=True, shots=1000)
+    assert (noisy.method, noisy.seconds) == (Method.TRAJECTORIES, pytest.approx(23.957416))
+
+
+def test_an_observable_on_many_qubits_costs_its_measurement_and_not_the_whole_space():
+    ghz = QuantumCircuit(60)
+    ghz.h(0)
+    for qubit in range(59):
+        ghz.cx(qubit, qubit + 1)
+    pair, wide = (PauliTerm(tuple(range(width)), "Z" * width, 1.0) for width in (2, 20))
+    assert job_cost(estimator_job(ghz, (pair,)), noisy=False).seconds < 0.1
+    assert job_cost(estimator_job(ghz, (wide,)), noisy=False).seconds > 2**20 * 1e-9
 
 
 def test_jobs_of_one_device_and_calibration_share_calls():

@@ -70,3 +70,14 @@ def test_a_refused_circuit_is_our_error():
 
 def test_packed_bits_of_one_register_are_bytes():
     assert pack_bits([np.array([1, 0], dtype=np.uint8)] * 9, 2).tolist() == [[1, 255], [0, 0]]
+
+
+@pytest.mark.parametrize("writeable", [True, False])
+def test_a_matrix_is_not_transposed_whether_or_not_it_may_be_written(writeable):
+    turn = np.array([[0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1], [1, 0, 0, 0]], dtype=np.complex128)  # k → k - 1
+    turn.setflags(write=writeable)
+    circuit = NativeCircuit(2)
+    circuit.unitary([0, 1], turn)
+    circuit.save_probabilities([0, 1], "p")
+    (data,) = execute([circuit], method="statevector")
+    assert int(np.argmax(data["p"])) == 3

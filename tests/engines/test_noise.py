@@ -13,6 +13,7 @@ from qrtx_ray.devices.model import DeviceModel
 from qrtx_ray.engines.native import execute
 from qrtx_ray.engines.noise import restricted_noise
 from qrtx_ray.engines.shots import native_program
+from qrtx_ray.model import NoiseId
 
 from .building import program_of
 
@@ -76,3 +77,14 @@ def test_noise_is_built_once_and_without_readout_on_request():
 
 def test_a_row_cost_is_plain_data():
     assert RowCost(Method.TRAJECTORIES, 1.0, 2) == RowCost(Method.TRAJECTORIES, 1.0, 2)
+
+
+@pytest.mark.parametrize("metadata", ["fake_kolkata", "fake_sherbrooke"])
+@pytest.mark.parametrize("step", [0, 1, 40, 10_000])
+def test_drifted_noise_can_be_said_to_aer(metadata, step):
+    calibration = DeviceModel.load(f"{metadata}@aer", NoiseId(5, 0.3, 2, step).text()).calibration
+    noise = restricted_noise(calibration, (0, 1, 2))
+    assert noise["errors"]
+    for error in noise["errors"]:
+        if error["type"] == "qerror":
+            assert sum(error["probabilities"]) == pytest.approx(1.0)

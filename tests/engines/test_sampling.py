@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from hashlib import blake2b
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -21,6 +23,16 @@ def test_a_stream_continues_where_it_was_cut(seed, start, count):
     assert np.array_equal(whole[start:], uniforms(seed, 3, 1, count=count, start=start))
 
 
+@quick
+@given(st.integers(0, 2**64 - 1), st.integers(0, 2**40), st.integers(0, 40))
+def test_a_stream_is_that_of_numpys_philox(seed, start, count):
+    key = np.frombuffer(blake2b(repr((seed, 2)).encode(), digest_size=16).digest(), dtype=np.uint64)
+    reference = np.random.Philox(key=key)
+    reference.advance(start // 4)
+    wanted = np.random.Generator(reference).random(count + start % 4)[start % 4 :]
+    assert np.array_equal(uniforms(seed, 2, count=count, start=start), wanted)
+
+
 def test_streams_of_different_keys_differ():
     keys = [(0,), (0, 0), (0, 1), (1, 0), (10,), (1, 0, 0)]
     firsts = {float(uniforms(7, *key, count=1)[0]) for key in keys}
@@ -40,6 +52,33 @@ def test_outcomes_of_probability_zero_are_never_drawn(weights):
     probabilities = np.array(weights) / sum(weights)
     numbers = np.concatenate([[0.0, np.nextafter(1.0, 0.0)], uniforms(1, count=200)])
     assert (probabilities[sample(probabilities, numbers)] > 0).all()
+
+
+@quick
+@given(
+    st.lists(st.sampled_from([0.0, 1e-300, 1e-17, 0.1, 0.25, 0.5, 1.0]), min_size=1, max_size=70),
+    st.lists(st.sampled_from([0.0, 1e-17, 0.1, 0.2, 0.25, 0.5, 0.75, 1 - 2**-53]) | st.floats(0, 1 - 2**-53)),
+)
+def test_outcomes_are_those_of_a_binary_search(weights, numbers):
+    probabilities, wanted = np.array(weights), np.array(numbers, dtype=float)
+    cumulative = np.cumsum(probabilities)
+    found = np.searchsorted(cumulative, wanted * cumulative[-1], side="right")
+    assert np.array_equal(sample(probabilities, wanted), np.minimum(found, len(weights) - 1))
+
+
+@pytest.mark.parametrize(("width", "shots"), [(0, 5), (3, 2), (10, 40), (10, 5000), (16, 1024)])
+def test_outcomes_are_those_of_a_binary_search_for_any_number_of_shots(width, shots):
+    probabilities = np.random.default_rng(width).dirichlet(np.full(1 << width, 0.2)) if width else np.ones(1)
+    numbers = uniforms(3, width, count=shots)
+    cumulative = np.cumsum(probabilities)
+    assert np.array_equal(
+        sample(probabilities, numbers), np.searchsorted(cumulative, numbers * cumulative[-1], "right")
+    )
+
+
+def test_rounding_below_zero_counts_as_zero():
+    probabilities = np.array([-1e-17, 1.0, -1e-17])
+    assert set(sample(probabilities, uniforms(1, count=100)).tolist()) == {1}
 
 
 def test_frequencies_follow_the_distribution():

@@ -2,14 +2,19 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import types
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from qrtx_ray.devices.cost import JobCost
+from qrtx_ray.engines import worker
 from qrtx_ray.engines.protocol import JobOutcome
 from qrtx_ray.engines.registry import engine_for
 from qrtx_ray.engines.worker import _run_members, create
 from qrtx_ray.errors import DecodeError, ErrorInfo, ExecuteError, QrtxError, ResourceExhausted, ValidationError
+from qrtx_ray.model.noise import NoiseId
 
 from .building import estimator_job, hardware_efficient, read, sampler_job
 
@@ -82,7 +87,7 @@ class SlowEngine:
 def test_finished_members_are_sent_ahead_while_others_take_long():
     sent = []
     members = [member(sampler_job(hardware_efficient(2)), name) for name in ("a", "b")]
-    outcomes = _run_members(SlowEngine(), DEVICE, members, sent.append)
+    outcomes = _run_members(SlowEngine(), {"device": DEVICE, "members": members}, sent.append)
     early = [message for message in sent if "outcome" in message]
     assert [message["job_id"] for message in early] == ["a"]
     assert early[0]["outcome"] == outcomes[0]
@@ -90,7 +95,7 @@ def test_finished_members_are_sent_ahead_while_others_take_long():
 
 def test_an_engine_that_raises_loses_one_member_and_no_text_of_the_library():
     members = [member(sampler_job(hardware_efficient(2)), "a", 13), member(sampler_job(hardware_efficient(2)), "b")]
-    first, second = _run_members(SlowEngine(), DEVICE, members, lambda _: None)
+    first, second = _run_members(SlowEngine(), {"device": DEVICE, "members": members}, lambda _: None)
     assert first["error"]["code"] == "internal"
     assert "secret" not in first["error"]["message"]
     assert second["results"] == b"done"
@@ -120,3 +125,113 @@ def test_creating_a_worker_loads_no_simulator():
     code = "import sys, qrtx_ray.engines.worker as w; w.create({}); print('qiskit_aer' in sys.modules, 'ray' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]
+
+
+class Line:
+    """A caller that interrupts: what `notes` holds when the handler looks for the n-th time."""
+
+    def __init__(self, *notes):
+        self.sent = []
+        self.looks = 0
+        self._notes = list(notes)
+
+    def __call__(self, event):
+        self.sent.append(event)
+
+    def interrupts(self):
+        self.looks += 1
+        return [self._notes.pop(0)] if self._notes else []
+
+
+@pytest.fixture
+def fine(monkeypatch):
+    """Every question is asked, and three shots make a slice."""
+    monkeypatch.setattr(worker, "ASK_EVERY_S", 0.0)
+    monkeypatch.setattr("qrtx_ray.engines.sampler.rows_per_slice", lambda _row_s: 1)
+
+
+def swept(job_id, seed=1, rows=5):
+    job = sampler_job(hardware_efficient(2))
+    pub = job.pubs[0]
+    pub = replace(pub, values=np.repeat(pub.values, rows, axis=0), shape=(rows,))
+    return member(replace(job, pubs=(pub,)), job_id, seed)
+
+
+def test_the_one_that_runs_leaves_a_checkpoint_those_not_begun_go_back_and_the_others_go_on(fine):
+    handle = create({})
+    members = [swept("done"), swept("left"), swept("stays", 7), swept("waits")]
+    # One look before each member and one after each of its slices.
+    line = Line(*[{}] * 8, {"preempt": ["left", "waits", "done", "nobody"]})
+    outcomes = handle({"device": DEVICE, "noise_id": "", "members": members}, line)["outcomes"]
+    done, left, stays, waits = outcomes
+    assert done["error"] is stays["error"] is None
+    assert done["results"]
+    assert stays["results"] == handle({"device": DEVICE, "members": members[2:3]}, Line())["outcomes"][0]["results"]
+    assert (waits["preempted"], waits["checkpoint"], waits["progress"]) == (True, b"", 0.0)
+    [early] = [event["outcome"] for event in line.sent if "outcome" in event]
+    assert early["job_id"] == "left"
+    assert early["preempted"]
+    assert 0.0 < early["progress"] < 1.0
+    assert left == early | {"checkpoint": b""}, "the reply does not carry it twice"
+
+    goes_on = members[1] | {"checkpoint": early["checkpoint"]}
+    line = Line()
+    [rest] = handle({"device": DEVICE, "members": [goes_on]}, line)["outcomes"]
+    [whole] = handle({"device": DEVICE, "members": [members[1]]}, Line())["outcomes"]
+    assert rest["results"] == whole["results"]
+    assert "anew" not in rest
+
+
+def test_a_checkpoint_that_is_none_is_no_reason_to_fail(fine):
+    [outcome] = create({})({"device": DEVICE, "members": [swept("a") | {"checkpoint": b"none"}]}, Line())["outcomes"]
+    assert outcome["error"] is None
+    assert outcome["results"]
+    assert "cannot be read" in outcome["anew"]
+
+
+def test_a_lone_member_hands_its_checkpoint_out_with_the_reply(fine):
+    line = Line({}, {}, {"preempt": ["a"]})
+    [outcome] = create({})({"device": DEVICE, "members": [swept("a")]}, line)["outcomes"]
+    assert outcome["preempted"]
+    assert outcome["checkpoint"]
+    assert not [event for event in line.sent if "outcome" in event]
+
+
+def test_small_jobs_are_not_held_up_by_questions():
+    line = Line()
+    create({})({"device": DEVICE, "members": [swept(f"job{n}", rows=50) for n in range(8)]}, line)
+    assert line.looks < 60, "at most one in ten milliseconds"
+
+
+def test_an_engine_that_keeps_nothing_runs_on():
+    line = Line({"preempt": ["a", "b"]})
+    members = [member(sampler_job(hardware_efficient(2)), name) for name in ("a", "b")]
+    first, second = _run_members(SlowEngine(), {"device": DEVICE, "members": members}, line)
+    assert first["preempted"], "it had not begun"
+    assert second["preempted"]
+    line = Line({}, {"preempt": ["a"]})
+    [only] = _run_members(SlowEngine(), {"device": DEVICE, "members": members[:1]}, line)
+    assert only["results"] == b"done"
+
+
+def test_the_noise_of_the_request_is_the_noise_of_the_run():
+    noise = NoiseId(seed=3, rate=0.5, epoch=1, step=20).text()
+    job = sampler_job(hardware_efficient(3), device="fake_manila@aer")
+    handle, request = create({}), {"device": "fake_manila@aer", "members": [member(job)]}
+    drifted, packaged = (
+        read(handle(request | {"noise_id": noise_id}, lambda _: None)["outcomes"][0]["results"])
+        for noise_id in (noise, "")
+    )
+    assert drifted.metadata["qrtx"]["noise_id"] == noise
+    assert "noise_id" not in packaged.metadata["qrtx"]
+    assert drifted.metadata["qrtx"]["calibration_id"] != packaged.metadata["qrtx"]["calibration_id"]
+    assert drifted[0].data.c.get_counts() != packaged[0].data.c.get_counts()
+
+
+def test_a_probe_is_measured_in_the_child(monkeypatch):
+    probe = types.ModuleType("qrtx_ray.engines.probe")
+    probe.measure = lambda device, noise_id, seed: {(DEVICE, "n", 3): np.float64(0.75)}[device, noise_id, seed]
+    monkeypatch.setitem(sys.modules, "qrtx_ray.engines.probe", probe)
+    reply = create({})({"probe": {"device": DEVICE, "noise_id": "n", "seed": 3}}, lambda _: None)
+    assert reply == {"fidelity": 0.75}
+    assert type(reply["fidelity"]) is float, "plain data"

@@ -14,12 +14,13 @@ def members(count: int) -> list[Member]:
 
 
 def test_the_message_holds_what_the_engine_needs_and_nothing_of_tenants_or_attempts():
-    message = compose("fake_manila@aer", members(2))
+    message = compose("fake_manila@aer", members(2), noise_id="seed.1", checkpoints={"job1": b"half"})
     assert message == {
         "device": "fake_manila@aer",
+        "noise_id": "seed.1",
         "members": [
-            {"job_id": "job0", "seed": 0, "executable": b"\x00"},
-            {"job_id": "job1", "seed": 1, "executable": b"\x01"},
+            {"job_id": "job0", "seed": 0, "executable": b"\x00", "checkpoint": b""},
+            {"job_id": "job1", "seed": 1, "executable": b"\x01", "checkpoint": b"half"},
         ],
     }
 
@@ -49,6 +50,15 @@ def test_a_reply_repeats_early_answers_and_the_first_one_counts():
     assert demux.outcomes["job0"]["results"] == b"early"
     assert demux.waiting == []
     assert demux.refused == 2
+
+
+def test_only_the_very_attempt_waits():
+    demux = Demultiplexer(members(2))
+    assert demux.waits("job1", 2) == members(2)[1]
+    assert demux.waits("job1", 1) is None
+    assert demux.waits("job9", 1) is None
+    demux.drop("job1", 2)
+    assert demux.waits("job1", 2) is None
 
 
 def test_a_dropped_member_gets_no_outcome_any_more():

@@ -7,6 +7,7 @@ import os
 import socket
 import struct
 import sys
+import time
 from pathlib import Path
 
 from qrtx_ray.errors import DecodeError, ExecutionTimeout
@@ -44,6 +45,24 @@ def _events(message, emit):
     for number in range(message["count"]):
         emit({"number": number, "data": b"x" * 10})
     return {"count": message["count"]}
+
+
+def _until_told(message, caller):
+    """Work until as many notes have come as wanted."""
+    notes = []
+    caller({"looking": True})
+    while len(notes) < message["notes"]:
+        notes += caller.interrupts()
+    return {"notes": notes}
+
+
+def _deaf(message, caller):
+    """Work for a while and look at nothing, then say what has come."""
+    caller({"began": True})
+    ends = time.monotonic() + message["seconds"]
+    while time.monotonic() < ends:
+        pass
+    return {"notes": caller.interrupts() if message.get("look") else None}
 
 
 def _spin(message, emit):
@@ -140,6 +159,8 @@ ACTIONS = {
     "echo": lambda message, emit: message,
     "pid": lambda message, emit: {"pid": os.getpid(), "zygote": os.getppid()},
     "events": _events,
+    "until_told": _until_told,
+    "deaf": _deaf,
     "spin": _spin,
     "segfault": lambda message, emit: ctypes.string_at(0),
     "abort": lambda message, emit: os.abort(),
