@@ -1,14 +1,32 @@
-"""The door: which requests become jobs."""
+"""The door: which requests become jobs, and what is refused as soon as more is known of them."""
 
 from __future__ import annotations
 
-from qrtx_ray.errors import DeviceUnavailable, ErrorInfo, IdempotencyConflict, InternalError, QueueFull
-from qrtx_ray.model import JobRecord
+from typing import Any
+
+from qrtx_ray.errors import (
+    DeadlineUnmeetable,
+    DeviceUnavailable,
+    ErrorInfo,
+    IdempotencyConflict,
+    InternalError,
+    NotFound,
+    QueueFull,
+    QuotaQpuSeconds,
+    QuotaQueued,
+    ValidationError,
+)
+from qrtx_ray.model import AUTO_DEVICE, CircuitProfile, JobRecord, JobRequest, PayloadFormat, Program
 from qrtx_ray.scheduler.commands import Duplicate, Refuse
 from qrtx_ray.scheduler.events import JobsSubmitted, NewJob
+from qrtx_ray.scheduler.job import Job, evolve
+from qrtx_ray.scheduler.tenants import Account
 from qrtx_ray.scheduler.world import World
 
-__all__ = ["on_jobs_submitted"]
+__all__ = ["deadline_refusal", "on_jobs_submitted", "quota_refusal"]
+
+_ROUNDING = 1 + 1e-9  # a sum of parts must fit the whole
+_BLANK = JobRecord("", 0, "", Program.SAMPLER, "", PayloadFormat.NATIVE, 0.0, 0)  # to be filled in: see `evolve`
 
 
 def on_jobs_submitted(world: World, event: JobsSubmitted) -> None:
@@ -46,41 +64,116 @@ def _existing(world: World, new: NewJob) -> JobRecord | None:
 
 def _refusal(world: World, new: NewJob) -> ErrorInfo | None:
     settings, request = world.settings, new.request
-    device = world.devices.get(request.device)
-    if device is None or not device.configured:
-        return DeviceUnavailable(f"there is no device {request.device}", field="device").info()
+    refusal = _no_device(world, request) or _no_reservation(world, request)
+    if refusal is not None:
+        return refusal
     limit = settings.max_queue_size
     if world.live >= limit:
         return QueueFull(f"the queue holds {limit} jobs; max_queue_size is {limit}", limit=f"{limit} jobs").info()
+    account = world.tenants.account(request.tenant)
     of_tenant = settings.max_queue_per_tenant
-    if of_tenant is not None and world.tenants.get(request.tenant, 0) >= of_tenant:
+    if of_tenant is not None and account.live >= of_tenant:
         text = f"the tenant has {of_tenant} unfinished jobs; max_queue_per_tenant is {of_tenant}"
         return QueueFull(text, limit=f"{of_tenant} jobs").info()
+    of_tenant = account.policy.max_queued
+    if of_tenant is not None and account.live >= of_tenant:
+        text = f"the tenant has {account.live} unfinished jobs; its quota `queued` is {of_tenant}"
+        return QuotaQueued(text, field="quotas.queued", limit=f"{of_tenant} jobs").info()
+    if not request.dry_run:
+        refusal = _over_quota(world, account, account.committed_us, 0)
+    return refusal or deadline_refusal(world, request.deadline_at, 0.0)
+
+
+def _no_device(world: World, request: JobRequest) -> ErrorInfo | None:
+    automatic = request.device == AUTO_DEVICE
+    if automatic and not request.choices:
+        return DeviceUnavailable("there is no device to choose from", field="choices").info()
+    for name in request.choices if automatic else (request.device,):
+        device = world.devices.get(name)
+        if device is None or not device.configured:
+            field = "choices" if automatic else "device"
+            return DeviceUnavailable(f"there is no device {name}", field=field).info()
     return None
+
+
+def _no_reservation(world: World, request: JobRequest) -> ErrorInfo | None:
+    """A reservation that the job names but that does not hold a device of its for its tenant."""
+    if request.reservation is None:
+        return None
+    found = world.reservations.get(request.reservation)
+    devices = request.choices if request.device == AUTO_DEVICE else (request.device,)
+    if found is None or found.tenant != request.tenant:
+        return NotFound(f"there is no reservation {request.reservation}", field="reservation").info()
+    if found.device not in devices:
+        text = f"the reservation is for {found.device}, where the job does not go"
+        return ValidationError(text, field="reservation", limit=found.device).info()
+    return None
+
+
+def quota_refusal(world: World, job: Job, profile: CircuitProfile) -> ErrorInfo | None:
+    """What a job whose QPU time has become known exceeds of its tenant's quota, with all that the tenant has unfinished."""
+    if job.record.dry_run:
+        return None
+    others_us = job.account.committed_us - job.committed_us
+    return _over_quota(world, job.account, others_us, round(profile.qpu_s * 1e6))
+
+
+def _over_quota(world: World, account: Account, others_us: int, own_us: int) -> ErrorInfo | None:
+    """Whether the period's QPU time is spent: charged, promised to unfinished jobs, or exceeded by `own_us` more."""
+    limit = account.policy.max_qpu_s
+    if limit is None:
+        return None
+    used = world.tenants.used_in_period_s(account, world.now)
+    total = used + (others_us + own_us) * 1e-6
+    if total < limit or (own_us and total <= limit * _ROUNDING):
+        return None
+    text = (
+        f"the tenant used {used:.6g} s of QPU time in this period and its unfinished jobs need {others_us * 1e-6:.6g} s"
+    )
+    text += f", this one {own_us * 1e-6:.6g} s" if own_us else ""
+    text += f"; its quota `qpu_seconds` is {limit:.6g} s in {account.policy.period_s:.6g} s"
+    return QuotaQpuSeconds(text, field="quotas.qpu_seconds", limit=f"{limit:.6g} s").info()
+
+
+def deadline_refusal(world: World, deadline_at: float | None, estimated_s: float) -> ErrorInfo | None:
+    """Whether a job that runs for `estimated_s` cannot end before its deadline even if it begins now."""
+    if deadline_at is None or world.now < deadline_at - estimated_s:
+        return None
+    left = deadline_at - world.now
+    text = f"the run would take {estimated_s:.3f} s; the deadline is in {left:.3f} s"
+    if left <= 0.0:
+        text = f"the deadline passed {-left:.3f} s ago"
+    return DeadlineUnmeetable(text, field="deadline_at", limit=f"{deadline_at:.3f} s since the epoch").info()
 
 
 def _record(new: NewJob, number: int, now: float) -> JobRecord:
     request = new.request
-    return JobRecord(
-        id=new.id,
-        number=number,
-        tenant=request.tenant,
-        program=request.program,
-        device=request.device,
-        payload_format=request.payload_format,
-        created_at=now,
-        seed=new.seed,
-        instance=request.instance,
-        priority=request.priority,
-        name=request.name,
-        tags=request.tags,
-        session_id=request.session_id,
-        private=request.private,
-        queue_timeout_s=request.queue_timeout_s,
-        execution_timeout_s=request.execution_timeout_s,
-        max_qpu_s=request.max_qpu_s,
-        idempotency_key=request.idempotency_key,
-        digest=request.digest,
-        client=request.client,
-        source=request.source,
-    )
+    fields: dict[str, Any] = {
+        "id": new.id,
+        "number": number,
+        "tenant": request.tenant,
+        "program": request.program,
+        "device": request.device,
+        "payload_format": request.payload_format,
+        "created_at": now,
+        "seed": new.seed,
+        "instance": request.instance,
+        "priority": request.priority,
+        "name": request.name,
+        "tags": request.tags,
+        "session_id": request.session_id,
+        "private": request.private,
+        "queue_timeout_s": request.queue_timeout_s,
+        "execution_timeout_s": request.execution_timeout_s,
+        "max_qpu_s": request.max_qpu_s,
+        "idempotency_key": request.idempotency_key,
+        "digest": request.digest,
+        "client": request.client,
+        "source": request.source,
+        "choices": request.choices,
+        "deadline_at": request.deadline_at,
+        "fidelity_floor": request.fidelity_floor,
+        "reservation": request.reservation,
+        "dry_run": request.dry_run,
+    }
+    return evolve(_BLANK, fields)

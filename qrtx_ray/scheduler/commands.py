@@ -15,8 +15,11 @@ __all__ = [
     "EXECUTABLE",
     "Command",
     "Compile",
+    "CompileOrder",
     "Duplicate",
+    "MeasureProbe",
     "Persist",
+    "PreemptAttempt",
     "RecordMetadata",
     "Refuse",
     "RunGroup",
@@ -35,21 +38,34 @@ class Persist:
         changes: History, sequence numbers growing.
         drop_payloads: ``(job id, kind)`` no longer needed.
         deletions: Jobs to remove with everything they have.
+        facts: ``(key, JSON text)`` of what else the core must know after a restart (calibration of devices, reservations,
+            usage of tenants); None removes the key.
     """
 
     records: tuple[JobRecord, ...] = ()
     changes: tuple[JobChange, ...] = ()
     drop_payloads: tuple[tuple[JobId, str], ...] = ()
     deletions: tuple[JobId, ...] = ()
+    facts: tuple[tuple[str, str | None], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CompileOrder:
+    """One job to compile: its fence, the published noise to compile against, or the devices to survey it for."""
+
+    job_id: JobId
+    attempt: int
+    calibration_id: str = ""
+    choices: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Compile:
-    """Give these ``(job id, compile attempt)`` to a parked compiler; the shell adds the payloads."""
+    """Give these orders to a parked compiler; the shell adds the payloads."""
 
     compiler: str
     incarnation: str
-    tasks: tuple[tuple[JobId, int], ...]
+    tasks: tuple[CompileOrder, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +85,27 @@ class StopAttempt:
     incarnation: str
     job_id: JobId
     attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class PreemptAttempt:
+    """Ask an agent to end an attempt at the next slice and keep its progress. It answers with an ordinary report."""
+
+    agent: str
+    incarnation: str
+    job_id: JobId
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class MeasureProbe:
+    """Have an agent run the probe circuits of a device under `noise_id`; the answer is `ProbeMeasured`."""
+
+    agent: str
+    incarnation: str
+    device: str
+    noise_id: str
+    seed: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,4 +131,6 @@ class Duplicate:
     existing_id: JobId
 
 
-Command = Persist | Compile | RunGroup | StopAttempt | RecordMetadata | Refuse | Duplicate
+Command = (
+    Persist | Compile | RunGroup | StopAttempt | PreemptAttempt | MeasureProbe | RecordMetadata | Refuse | Duplicate
+)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from qrtx_ray.errors import ErrorInfo, QpuTimeExceeded, ResourceExhausted
-from qrtx_ray.model import CircuitProfile, CompileReport, JobRecord, TaskState
-from qrtx_ray.scheduler.commands import Compile
+from qrtx_ray.errors import ErrorInfo, ResourceExhausted
+from qrtx_ray.model import AUTO_DEVICE, CircuitProfile, CompileReport, TaskState
+from qrtx_ray.scheduler.admission import deadline_refusal, quota_refusal
+from qrtx_ray.scheduler.budgets import fidelity_refusal, qpu_refusal
+from qrtx_ray.scheduler.commands import Compile, CompileOrder
 from qrtx_ray.scheduler.dispatch import fair_share
 from qrtx_ray.scheduler.events import CompilerJoined, CompilerLost, CompilerReady, JobsCompiled
 from qrtx_ray.scheduler.job import Job
-from qrtx_ray.scheduler.outcomes import fail, lose_compile
+from qrtx_ray.scheduler.outcomes import estimated, fail, lose_compile
+from qrtx_ray.scheduler.placing import settle_in, settle_survey
 from qrtx_ray.scheduler.states import Trigger
 from qrtx_ray.scheduler.workers import Compiler
 from qrtx_ray.scheduler.world import World
@@ -72,46 +75,66 @@ def _lease(world: World, compiler: Compiler) -> None:
     until = world.now + world.settings.compile_lease_s
     tasks = []
     for _ in range(count):
-        key = world.pending.first()
-        assert key is not None
-        job = world.by_key[key]
+        job = world.next_pending()
         world.leave_line(job)
         world.advance(job, _LEASE, "leased")
         job.compiler, job.compile_attempt, job.patience_until = compiler, job.record.version, until
         compiler.held[job.record.id] = job.compile_attempt
         world.arm(job)
-        tasks.append((job.record.id, job.compile_attempt))
+        tasks.append(_order(world, job))
     compiler.capacity = 0
     del world.parked_compilers[compiler.name]
     world.send(Compile(compiler.name, compiler.incarnation, tuple(tasks)))
 
 
+def _order(world: World, job: Job) -> CompileOrder:
+    """Compile against what its device published last; or survey it for all devices that it may go to."""
+    record = job.record
+    if record.device != AUTO_DEVICE:
+        return CompileOrder(record.id, job.compile_attempt, world.device(record.device).noise_id)
+    known = [world.devices[name] for name in record.choices if name in world.devices]
+    choices = tuple([(device.info.name, device.noise_id) for device in known if device.configured])
+    return CompileOrder(record.id, job.compile_attempt, choices=choices)
+
+
 def _settle(world: World, job: Job, report: CompileReport) -> None:
-    error = report.error
-    if error is None and report.profile is None:
+    error, record = report.error, job.record
+    if error is None and record.device == AUTO_DEVICE and report.candidates and report.result_sha256 is None:
+        settle_survey(world, job, report)
+        return
+    surveyed = record.dry_run and bool(report.candidates)
+    if error is None and report.profile is None and not surveyed:
         error = ErrorInfo("compile_failed", "the compiler reported neither a profile nor an error", "CompileError")
     if error is None and report.profile is not None:
-        error = _refusal(world, job.record, report.profile)
+        error = _refusal(world, job, report.profile)
+    if error is None and record.dry_run and report.result_sha256 is None:
+        error = ErrorInfo("compile_failed", "the compiler reported no estimate of the dry run", "CompileError")
     if error is not None:
         fail(world, job, error)
+        return
+    if record.dry_run:
+        estimated(world, job, report)
         return
     world.advance(job, _COMPILED, "compiled", profile=report.profile, queued_at=world.now)
     world.enqueue(job)
     world.arm(job)
+    settle_in(world, job)
 
 
-def _refusal(world: World, record: JobRecord, profile: CircuitProfile) -> ErrorInfo | None:
+def _refusal(world: World, job: Job, profile: CircuitProfile) -> ErrorInfo | None:
+    record = job.record
     limit = world.settings.max_job_bytes
     need = profile.estimated_bytes
     if need > limit:
         return ResourceExhausted(
             f"the job needs {need} bytes; the limit is {limit} bytes", limit=f"{limit} bytes"
         ).info()
-    if record.max_qpu_s is not None and profile.qpu_s > record.max_qpu_s:
-        text = f"the job would use {profile.qpu_s:.6g} s of QPU time; max_qpu_s allows {record.max_qpu_s:.6g} s"
-        limit_s = f"{record.max_qpu_s:.6g} s"
-        return QpuTimeExceeded(text, field="max_qpu_s", limit=limit_s).info()
-    return None
+    return (
+        fidelity_refusal(record, profile.fidelity)
+        or qpu_refusal(record, profile.qpu_s)
+        or deadline_refusal(world, record.deadline_at, profile.estimated_s)
+        or quota_refusal(world, job, profile)
+    )
 
 
 def _known(world: World, name: str, incarnation: str) -> Compiler | None:

@@ -17,18 +17,43 @@ Rules the shell keeps:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from qrtx_ray.errors import InternalError, NotFound
-from qrtx_ray.model import DeviceInfo, JobChange, JobId, JobRecord
-from qrtx_ray.scheduler import admission, checking, compiling, deadlines, events, reading, recovery, requests, running
+from qrtx_ray.model import Candidate, DeviceInfo, JobChange, JobId, JobRecord, Reservation
+from qrtx_ray.scheduler import (
+    admission,
+    alarms,
+    calibrating,
+    checking,
+    compiling,
+    deadlines,
+    estimating,
+    events,
+    explaining,
+    reading,
+    recovery,
+    requests,
+    reservations,
+    running,
+    usage,
+)
 from qrtx_ray.scheduler.commands import Command
-from qrtx_ray.scheduler.dispatch import GroupPolicy, assign_runs, choose_group
+from qrtx_ray.scheduler.dispatch import assign_runs
+from qrtx_ray.scheduler.policies.priority import PriorityPolicy
+from qrtx_ray.scheduler.policies.protocol import GroupPolicy, Policy
+from qrtx_ray.scheduler.preempting import have_way_made
 from qrtx_ray.scheduler.settings import CoreSettings
 from qrtx_ray.scheduler.world import World
 
 __all__ = ["Core"]
+
+
+def _on_ticked(world: World, event: events.Ticked) -> None:
+    deadlines.on_ticked(world, event)
+    alarms.on_alarms(world)
+
 
 _HANDLERS: dict[type, Callable[[World, Any], None]] = {
     events.JobsSubmitted: admission.on_jobs_submitted,
@@ -48,7 +73,10 @@ _HANDLERS: dict[type, Callable[[World, Any], None]] = {
     events.DevicePaused: requests.on_device_paused,
     events.DeviceResumed: requests.on_device_resumed,
     events.MetadataRecorded: requests.on_metadata_recorded,
-    events.Ticked: deadlines.on_ticked,
+    events.ProbeMeasured: calibrating.on_probe_measured,
+    events.ReservationMade: reservations.on_reservation_made,
+    events.ReservationReleased: reservations.on_reservation_released,
+    events.Ticked: _on_ticked,
 }
 
 
@@ -58,23 +86,37 @@ class Core:
     Args:
         settings: Limits and deadlines.
         devices: Devices that jobs may name.
-        policy: Chooses the members of a group.
+        group_policy: Who shares a run; by default the policy says.
+        policy: Where jobs go that leave the choice; by default to the shortest wait.
     """
 
     def __init__(
-        self, settings: CoreSettings, devices: Iterable[DeviceInfo], policy: GroupPolicy = choose_group
+        self,
+        settings: CoreSettings,
+        devices: Iterable[DeviceInfo],
+        group_policy: GroupPolicy | None = None,
+        *,
+        policy: Policy | None = None,
     ) -> None:
-        self._world = World(settings, devices)
-        self._policy = policy
+        chosen = policy or PriorityPolicy()
+        self._world = World(settings, devices, chosen, group_policy or chosen.choose_group)
         self._started = False
 
-    def restore(self, records: Iterable[JobRecord], last_sequence: int, last_number: int, now: float) -> list[Command]:
+    def restore(
+        self,
+        records: Iterable[JobRecord],
+        last_sequence: int,
+        last_number: int,
+        now: float,
+        facts: Mapping[str, str] | None = None,
+    ) -> list[Command]:
         """Begin with what the store holds; before the first event, at most once.
 
         Args:
             records: Live jobs, and terminal ones whose metadata is not recorded.
             last_sequence / last_number: The highest the store has seen.
             now: Seconds since the epoch.
+            facts: What else was persisted, by key.
 
         Raises:
             InternalError: Something was handled before.
@@ -83,7 +125,7 @@ class Core:
             raise InternalError("a core is restored before its first event")
         world = self._world
         world.sequence, world.number = last_sequence, last_number
-        self._begin(now)
+        self._begin(now, facts)
         recovery.restore(world, records)
         return world.flush()
 
@@ -102,13 +144,23 @@ class Core:
         _HANDLERS[type(event)](world, event)
         if world.parked_compilers:
             compiling.assign_compiles(world)
+        if world.draining:
+            calibrating.look_at_draining(world)
+        if world.tenants.thawing:
+            world.thaw()
         if world.parked:
-            assign_runs(world, self._policy)
+            assign_runs(world)
+        if world.stirred:
+            have_way_made(world)
+        world.stirred.clear()
+        world.offered.clear()
         return world.flush()
 
-    def _begin(self, now: float) -> None:
-        self._started = True
+    def _begin(self, now: float, facts: Mapping[str, str] | None = None) -> None:
         self._world.now = max(self._world.now, now)
+        if not self._started:
+            self._started = True
+            recovery.begin(self._world, facts or {})
 
     # -- reading -------------------------------------------------------------------------------------------------
 
@@ -139,12 +191,31 @@ class Core:
         return tuple(job.story) if job else ()
 
     def explain(self, job_id: JobId) -> dict[str, Any]:
-        """Why the job is where it is, as plain data: state, position, device, agents, reason.
+        """Why the job is where it is, as plain data (see `scheduler.explaining`): state, reason, position, what goes before
+        it, its candidates, when it should start, what would change that. Nothing in it tells of others' jobs but numbers.
 
         Raises:
             NotFound: Not in memory.
         """
-        return reading.explain(self._world, job_id)
+        return explaining.explain(self._world, job_id)
+
+    def estimate(self, tenant: str, priority: int, candidates: Sequence[Candidate], **wishes: Any) -> dict[str, Any]:
+        """What a job that does not exist yet would find on each device (see `scheduler.estimating`).
+
+        Args:
+            tenant / priority: Whose job it would be, and how urgent (0..100).
+            candidates: What a survey of its circuits says of each device.
+            wishes: Any of ``fidelity_floor``, ``max_qpu_s``, ``deadline_at``, ``reservation``, ``session_id``.
+        """
+        return estimating.estimate(self._world, tenant, priority, candidates, **wishes)
+
+    def reservations(self) -> tuple[Reservation, ...]:
+        """Those to come and the present ones, by their beginning."""
+        return tuple(sorted(self._world.reservations.values(), key=lambda one: (one.begins_at, one.name)))
+
+    def usage(self, tenant: str) -> dict[str, Any]:
+        """What `tenant` is due and has used (see `scheduler.usage`)."""
+        return usage.usage(self._world, tenant)
 
     def position(self, job_id: JobId) -> int | None:
         """Jobs ahead of it in its device's line, or None when it does not stand there."""
@@ -159,7 +230,7 @@ class Core:
         found = self._world.devices.get(device)
         if found is None:
             raise NotFound(f"there is no device {device}", field="device")
-        return len(found.line)
+        return sum(found.waiting)
 
     def snapshot(self) -> dict[str, Any]:
         """Counts: jobs by state and level, lines, devices, agents, compilers, stale reports."""
@@ -167,7 +238,10 @@ class Core:
 
     def next_wakeup(self, now: float) -> float | None:
         """Seconds from `now` until a Ticked has something to do (0.0 when it has already), or None."""
-        due = self._world.timers.next_due()
+        if self._world.tenants.thawing:
+            return 0.0
+        dues = (self._world.timers.next_due(), self._world.alarms.next_due())
+        due = min((one for one in dues if one is not None), default=None)
         return None if due is None else max(0.0, due - max(now, self._world.now))
 
     def knows_agent(self, name: str, incarnation: str) -> bool:

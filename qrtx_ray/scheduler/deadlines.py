@@ -5,7 +5,7 @@ from __future__ import annotations
 from qrtx_ray.model import TaskState
 from qrtx_ray.scheduler.events import Ticked
 from qrtx_ray.scheduler.job import ON_AGENT, WAITING, Job
-from qrtx_ray.scheduler.outcomes import cancel, lose_attempt, lose_compile, time_out_queue, time_out_run
+from qrtx_ray.scheduler.outcomes import cancel, lose_attempt, lose_compile, miss_deadline, time_out_queue, time_out_run
 from qrtx_ray.scheduler.requests import stop
 from qrtx_ray.scheduler.world import World
 
@@ -14,6 +14,7 @@ __all__ = ["on_ticked"]
 
 def on_ticked(world: World, event: Ticked) -> None:  # noqa: ARG001  # every handler has the same shape
     """Handle the deadlines that are due, earliest first; a long list is spread over several ticks."""
+    world.write_usage()
     for _ in range(world.settings.ticks_batch):
         job_id = world.timers.pop_due(world.now)
         if job_id is None:
@@ -27,14 +28,19 @@ def on_ticked(world: World, event: Ticked) -> None:  # noqa: ARG001  # every han
 
 def _waited(world: World, job: Job) -> None:
     record = job.record
-    deadline = world.wait_deadline(record)
+    deadline, hopeless = world.wait_deadline(record), world.hopeless_from(record)
     if deadline is not None and deadline <= world.now:
         time_out_queue(world, job)
+    elif hopeless is not None and hopeless <= world.now:
+        miss_deadline(world, job)
     elif record.state is TaskState.COMPILING:
         lose_compile(world, job, "compile lease ran out")
     else:
-        if record.state is TaskState.QUEUED and job.line is None:
+        promotion = world.promotion_at(job)
+        if job.line is None:
             world.enqueue(job)  # the backoff before its retry is over
+        elif promotion is not None and promotion <= world.now:
+            world.promote(job)
         world.arm(job)
 
 

@@ -1,73 +1,40 @@
-"""Which jobs go where: the choice of a group, and its lease to an agent."""
+"""Which compiled jobs are given to which agents: the lease of a group.
+
+Only what an event may have changed is looked at: the agents that made an offer, and those of the devices whose line
+was opened, filled or freed. All others found nothing before, and nothing has changed for them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterator
 from itertools import islice
-from typing import Protocol
+from math import inf
 
-from qrtx_ray.model import Group, JobRecord, Member
+from qrtx_ray.model import Group, JobRecord, Member, Reservation
 from qrtx_ray.scheduler.commands import RunGroup
 from qrtx_ray.scheduler.job import Job
+from qrtx_ray.scheduler.policies.priority import choose_group
+from qrtx_ray.scheduler.policies.protocol import GroupLimits, GroupPolicy
 from qrtx_ray.scheduler.settings import CoreSettings
 from qrtx_ray.scheduler.states import Trigger
-from qrtx_ray.scheduler.workers import Agent, Device
+from qrtx_ray.scheduler.workers import Agent, Device, Pool, belongs
 from qrtx_ray.scheduler.world import World
 
-__all__ = ["GroupLimits", "GroupPolicy", "assign_runs", "choose_group", "fair_seconds", "fair_share", "has_room"]
+__all__ = [
+    "GroupLimits",
+    "GroupPolicy",
+    "assign_runs",
+    "choose_group",
+    "fair_seconds",
+    "fair_share",
+    "has_room",
+    "startable",
+]
 
 _DISPATCHED = (Trigger.DISPATCHED,)
 _ROUNDING = 1 + 1e-9  # a sum of parts must fit the whole
 _LOOK_AHEAD = 4  # candidates looked at for every place in a group
-
-
-@dataclass(frozen=True, slots=True)
-class GroupLimits:
-    """Bounds of one group: members, Σ estimated wall seconds, Σ estimated bytes, one engine key or any."""
-
-    jobs: int
-    seconds: float
-    bytes: int
-    across_keys: bool = True
-
-
-class GroupPolicy(Protocol):
-    """Chooses the members of a group from the jobs of one device, given in the order of the line.
-
-    Guarantees to keep: the first candidate is a member (nobody starves), members are distinct candidates, and there
-    are no more than ``limits.jobs`` of them.
-    """
-
-    def __call__(self, candidates: Iterable[JobRecord], limits: GroupLimits) -> list[JobRecord]: ...
-
-
-def choose_group(candidates: Iterable[JobRecord], limits: GroupLimits) -> list[JobRecord]:
-    """The head of the line, as far as it fits.
-
-    The first job always goes, however large. Jobs of another key are passed over where keys may not mix; the first
-    job that exceeds a sum ends the group, so that a large job is not overtaken for ever. A job that has an attempt
-    behind it goes alone: if it kills its agents, it takes nobody with it again.
-    """
-    members: list[JobRecord] = []
-    seconds, size, key = 0.0, 0, ""
-    for record in candidates:
-        profile = record.profile
-        own_s, own_bytes, own_key = (
-            (profile.estimated_s, profile.estimated_bytes, profile.group_key) if profile else (0.0, 0, "")
-        )
-        if not members:
-            key = own_key
-        elif record.attempt or seconds + own_s > limits.seconds or size + own_bytes > limits.bytes:
-            break
-        elif own_key != key and not limits.across_keys:
-            continue
-        members.append(record)
-        seconds += own_s
-        size += own_bytes
-        if record.attempt or len(members) >= limits.jobs:
-            break
-    return members
+_FEW = 32  # so many devices are looked at one by one
 
 
 def fair_share(waiting: int, workers: int) -> int:
@@ -75,24 +42,22 @@ def fair_share(waiting: int, workers: int) -> int:
     return max(1, -(-waiting // max(workers, 1)))
 
 
-def fair_seconds(waiting: Iterable[JobRecord], workers: int, least_s: float) -> float:
+def fair_seconds(waiting_s: float, workers: int, least_s: float) -> float:
     """Estimated run time that one of `workers` should take of what waits: its part, so that all finish together.
 
     Work of less than `least_s` is not divided: another worker's call would cost more than the work.
     """
-    total_s = sum(record.profile.estimated_s for record in waiting if record.profile is not None)
-    return max(least_s, total_s / max(workers, 1) * _ROUNDING)
+    return max(least_s, waiting_s / max(workers, 1) * _ROUNDING)
 
 
-def assign_runs(world: World, policy: GroupPolicy) -> None:
+def assign_runs(world: World) -> None:
     """Give work to every agent that offered room and serves a device with somebody in line."""
-    if not world.busy:
-        return
-    for agent in list(world.parked.values()):
-        if has_room(agent, world.settings):
-            device = _best(world, agent)
-            if device is not None:
-                _lease(world, agent, device, policy)
+    if world.busy and (world.offered or world.stirred):
+        for agent in _matches(world):
+            if not world.busy:
+                return
+            if world.parked.get(agent.name) is agent and has_room(agent, world.settings):
+                any(_lease(world, agent, device) for device in _by_urgency(world, agent))
 
 
 def has_room(agent: Agent, settings: CoreSettings) -> bool:
@@ -104,36 +69,94 @@ def has_room(agent: Agent, settings: CoreSettings) -> bool:
     return len(agent.open) < settings.max_groups_per_agent and agent.latest_s <= settings.prefetch_behind_s
 
 
-def _best(world: World, agent: Agent) -> Device | None:
-    """The device, of those the agent serves, whose first job goes before the first of all others."""
-    found, least = None, 0
-    for name in agent.devices:
-        device = world.busy.get(name)
-        if device is not None:
-            key = device.line.first()
-            assert key is not None
-            if found is None or key < least:
-                found, least = device, key
-    return found
+def _matches(world: World) -> list[Agent]:
+    """The agents that this event may have found work for, those that wait longest first."""
+    found = dict(world.offered)
+    for device in world.stirred.values():
+        found.update((name, agent) for name, agent in device.agents.items() if name in world.parked)
+    return sorted(found.values(), key=lambda agent: agent.offer)
 
 
-def _lease(world: World, agent: Agent, device: Device, policy: GroupPolicy) -> None:
+def _by_urgency(world: World, agent: Agent) -> Iterator[Device]:
+    """The devices, of those the agent serves, that have somebody in line, the one whose first job is most urgent first.
+
+    Of a large pool some at a time: the next only where nobody at those may go.
+    """
+    looked: set[str] = set()
+    while devices := _candidates(world, agent, looked):
+        looked.update(device.info.name for device in devices)
+        if len(devices) == 1:
+            yield from devices
+        else:
+            urgent = [(device.front.urgency(world.now), device.info.name) for device in devices]
+            yield from [world.devices[name] for urgency, name in sorted(urgent) if urgency[0] < inf]
+        for device in devices:
+            agent.pool.turn(device)  # or the next agent would look at the same ones first
+
+
+def _candidates(world: World, agent: Agent, looked: set[str]) -> list[Device]:
+    """All busy devices of a small pool; of a large one some of each level, those served longest ago.
+
+    Between levels nothing is lost by that. Within one, a more urgent job at another device may have to wait for its
+    turn, which comes: a device that was served goes to the end. An agent that waited before this event found nothing
+    then, and looks only where the event has changed something.
+    """
+    busy, pool = world.busy, agent.pool
+    if agent.name not in world.offered:
+        own = (device for name, device in world.stirred.items() if name in busy and agent.name in device.agents)
+        return [] if looked else list(own)
+    if len(pool.devices) <= _FEW:
+        return [] if looked else [busy[name] for name in pool.devices if name in busy]
+    found: dict[str, Device] = {}
+    for standing in pool.standing:
+        waiting = ((name, one) for name, one in standing.items() if name in busy and name not in looked)
+        found.update(islice(waiting, _FEW // 4))
+    return list(found.values())
+
+
+def _lease(world: World, agent: Agent, device: Device) -> bool:
+    """Give the agent a group of the device's jobs; False when none of them may go now."""
     settings = world.settings
     count = min(agent.capacity, settings.max_group_jobs)
-    waiting = [world.by_key[key].record for key in islice(device.line, _LOOK_AHEAD * count)]
-    seconds = min(settings.max_group_s, fair_seconds(waiting, len(device.agents), settings.min_group_s))
-    limits = GroupLimits(count, seconds, settings.max_group_bytes, settings.group_across_keys)
-    chosen = {record.id: None for record in policy(waiting, limits)}
+    waiting_s = sum(device.waiting_us) * 1e-6
+    seconds = min(settings.max_group_s, fair_seconds(waiting_s, len(device.agents), settings.min_group_s))
+    limits = GroupLimits(count, seconds, settings.max_group_bytes, settings.group_across_keys, device.info.num_qubits)
+    waiting = (job.record for job in startable(world, device, _LOOK_AHEAD * count))
+    chosen = {record.id: None for record in world.group_policy(waiting, limits)}
+    if not chosen:
+        return False
     jobs = [world.jobs[job_id] for job_id in chosen]
     first = jobs[0].record
     group_id = f"{first.id}.{first.attempt + 1}"
     members = tuple([_allocate(world, job, agent, group_id) for job in jobs])
     _allow(world, jobs)
     agent.latest_s = sum(job.record.profile.estimated_s for job in jobs if job.record.profile)
+    begins_at = max(agent.free_at, world.now) if agent.open else world.now
+    agent.free_at = begins_at + agent.latest_s * device.accuracy.ratio
     agent.hold(group_id, [(member.job_id, member.attempt) for member in members], world.now)
     agent.capacity = 0
+    agent.pool.turn(device)
     del world.parked[agent.name]
-    world.send(RunGroup(agent.name, agent.incarnation, Group(group_id, device.info.name, members)))
+    noise_id = "" if device.calibration is None else device.calibration.truth(world.now)
+    world.send(RunGroup(agent.name, agent.incarnation, Group(group_id, device.info.name, members, noise_id)))
+    return True
+
+
+def startable(world: World, device: Device, count: int) -> Iterator[Job]:
+    """The next `count` jobs of the device's line, without those that would reach into another's reservation. The line must
+    not change meanwhile.
+    """
+    line = islice(device.front.in_order(world.now), count)
+    to_come = [one for one in device.reservations.values() if one.begins_at > world.now]
+    if not to_come:
+        return line
+    following = min(to_come, key=lambda one: one.begins_at)
+    gap_s = (following.begins_at - world.now) / device.accuracy.ratio
+    return (job for job in line if _fits(job.record, gap_s, following))
+
+
+def _fits(record: JobRecord, gap_s: float, following: Reservation) -> bool:
+    return record.profile is None or record.profile.estimated_s <= gap_s or belongs(record, following)
 
 
 def _allocate(world: World, job: Job, agent: Agent, group_id: str) -> Member:
@@ -142,10 +165,12 @@ def _allocate(world: World, job: Job, agent: Agent, group_id: str) -> Member:
     attempt = record.attempt + 1
     world.advance(job, _DISPATCHED, "dispatched", attempt=attempt, agent=agent.name, group=group_id, not_before=None)
     job.agent = agent
+    job.progress_before = record.progress
     job.patience_until = None
     world.arm(job)
     qubits = record.profile.active_qubits if record.profile else 0
-    return Member(record.id, attempt, record.seed, world.timeout_s(record), qubits=qubits)
+    kept = record.checkpoint_sha256
+    return Member(record.id, attempt, record.seed, world.timeout_s(record), qubits=qubits, checkpoint_sha256=kept)
 
 
 def _allow(world: World, jobs: list[Job]) -> None:

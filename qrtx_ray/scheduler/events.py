@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from qrtx_ray.model import AgentInfo, CompileReport, Heartbeat, JobId, JobRecord, JobRequest, RunReport
+from qrtx_ray.model import AgentInfo, CompileReport, Heartbeat, JobId, JobRecord, JobRequest, Reservation, RunReport
 
 __all__ = [
     "AgentHeard",
@@ -23,6 +23,9 @@ __all__ = [
     "JobsSubmitted",
     "MetadataRecorded",
     "NewJob",
+    "ProbeMeasured",
+    "ReservationMade",
+    "ReservationReleased",
     "RunsReported",
     "RunsStarted",
     "TagsChanged",
@@ -185,6 +188,30 @@ class MetadataRecorded:
 
 
 @dataclass(frozen=True, slots=True)
+class ProbeMeasured:
+    """Probe circuits ran on a device under `noise_id`: measured fidelity 0..1, or None when they could not be run."""
+
+    device: str
+    noise_id: str
+    fidelity: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ReservationMade:
+    """Somebody wants a device for a while. Refused with InvalidState where it overlaps another reservation."""
+
+    reservation: Reservation
+
+
+@dataclass(frozen=True, slots=True)
+class ReservationReleased:
+    """A reservation is given back before its end. `tenant` None is the operator, who may touch every one."""
+
+    name: str
+    tenant: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Ticked:
     """Time passed: deadlines are looked at."""
 
@@ -207,5 +234,8 @@ Event = (
     | DevicePaused
     | DeviceResumed
     | MetadataRecorded
+    | ProbeMeasured
+    | ReservationMade
+    | ReservationReleased
     | Ticked
 )

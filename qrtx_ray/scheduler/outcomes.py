@@ -5,13 +5,25 @@ from __future__ import annotations
 from typing import Any
 
 from qrtx_ray.errors import AttemptLost, ErrorInfo, ExecuteError, ExecutionTimeout, QueueTimeout
-from qrtx_ray.model import RunReport, TaskState
+from qrtx_ray.model import CompileReport, RunReport, TaskState
+from qrtx_ray.scheduler.admission import deadline_refusal
 from qrtx_ray.scheduler.job import Job
 from qrtx_ray.scheduler.retry import backoff_s, deserves_retry, losses_with_this
 from qrtx_ray.scheduler.states import Trigger
 from qrtx_ray.scheduler.world import World
 
-__all__ = ["cancel", "fail", "lose_attempt", "lose_compile", "settle", "time_out_queue", "time_out_run"]
+__all__ = [
+    "cancel",
+    "estimated",
+    "fail",
+    "lose_attempt",
+    "lose_compile",
+    "made_way",
+    "miss_deadline",
+    "settle",
+    "time_out_queue",
+    "time_out_run",
+]
 
 _IDLE: dict[str, Any] = {"agent": None, "group": None, "progress": 0.0, "substate": None, "started_at": None}
 
@@ -24,6 +36,13 @@ def _end(world: World, job: Job, triggers: list[Trigger], reason: str, **changes
 def fail(world: World, job: Job, error: ErrorInfo) -> None:
     """Failed, with `error`."""
     _end(world, job, [Trigger.FAILED], error.code, error=error)
+
+
+def estimated(world: World, job: Job, report: CompileReport) -> None:
+    """Completed without a run: what was asked for is the estimate, and the report says where it is."""
+    found = {"profile": report.profile, "candidates": report.candidates or job.record.candidates}
+    digest = {"result_sha256": report.result_sha256, "result_bytes": report.result_bytes}
+    _end(world, job, [Trigger.ESTIMATED], "estimated", progress=1.0, qpu_s=0.0, **found, **digest)
 
 
 def cancel(world: World, job: Job, reason: str, **changes: Any) -> None:
@@ -39,6 +58,14 @@ def time_out_queue(world: World, job: Job) -> None:
         f"the job waited longer than queue_timeout_s = {limit} s", field="queue_timeout_s", limit=f"{limit} s"
     )
     _end(world, job, [Trigger.QUEUE_TIMED_OUT], error.code, error=error.info())
+
+
+def miss_deadline(world: World, job: Job) -> None:
+    """Failed: it still waits, and cannot end before its deadline any more."""
+    estimated_s = job.record.profile.estimated_s if job.record.profile else 0.0
+    error = deadline_refusal(world, job.record.deadline_at, estimated_s)
+    assert error is not None
+    fail(world, job, error)
 
 
 def time_out_run(world: World, job: Job) -> None:
@@ -75,20 +102,24 @@ def lose_attempt(world: World, job: Job, reason: str) -> None:
         text = f"the job lost its agent {losses} times; max_losses is {world.settings.max_losses}"
         fail(world, job, AttemptLost(text, limit=str(world.settings.max_losses)).info())
     else:
-        _back_in_line(world, job, Trigger.ATTEMPT_LOST, reason, not_before=None)
+        kept = job.progress_before if record.checkpoint_sha256 is not None else 0.0
+        _back_in_line(world, job, Trigger.ATTEMPT_LOST, reason, not_before=None, progress=kept)
 
 
 def settle(world: World, job: Job, report: RunReport) -> None:
     """The agent spoke of the present attempt: that decides what becomes of the job."""
     record = job.record
     error = report.error
-    world.device(record.device).qpu_s += report.qpu_s
+    world.charge(job, report.qpu_s)
     if record.cancel_requested:
         # Even a success: whoever was told "cancelled" must never see a result.
         cancel(world, job, "stopped by its agent", qpu_s=report.qpu_s)
         return
     if error is not None and error.code == AttemptLost.code:
         lose_attempt(world, job, error.message)
+        return
+    if report.preempted:
+        made_way(world, job, report)
         return
     if record.state is TaskState.ALLOCATING:
         # The notice of the start was lost or overtaken by the report.
@@ -102,17 +133,34 @@ def settle(world: World, job: Job, report: RunReport) -> None:
         error = ExecuteError("the agent reported neither a result nor an error").info()
     if error.code == ExecutionTimeout.code:
         _end(world, job, [Trigger.EXECUTION_TIMED_OUT], error.code, error=error, qpu_s=report.qpu_s)
-    elif deserves_retry(error, record.retries, world.settings):
+    elif deserves_retry(error, record.retries, world.settings, _tried_for_s(world, job)):
         retries = record.retries + 1
         due = world.now + backoff_s(retries, world.settings)
-        _back_in_line(world, job, Trigger.RETRIED, error.code, retries=retries, not_before=due)
+        _back_in_line(world, job, Trigger.RETRIED, error.code, retries=retries, not_before=due, checkpoint_sha256=None)
     else:
         _end(world, job, [Trigger.FAILED], error.code, error=error, qpu_s=report.qpu_s)
 
 
+def made_way(world: World, job: Job, report: RunReport) -> None:
+    """The attempt ended between two slices for more urgent work: back in line, with what is kept of it."""
+    world.preempted += 1
+    record = job.record
+    kept = report.checkpoint_sha256 or record.checkpoint_sha256
+    job.keeps_nothing = record.state is TaskState.EXECUTING and kept is None
+    # An attempt that goes back untouched names what it was given, and cannot know how far that was.
+    done = job.progress_before if kept == record.checkpoint_sha256 else report.progress
+    progress = min(max(done, 0.0), 1.0) if kept else 0.0
+    changes = {"preemptions": record.preemptions + 1, "checkpoint_sha256": kept, "progress": progress}
+    _back_in_line(world, job, Trigger.PREEMPTED, "made way", not_before=None, **changes)
+
+
+def _tried_for_s(world: World, job: Job) -> float:
+    return 0.0 if job.first_run_at is None else world.now - job.first_run_at
+
+
 def _back_in_line(world: World, job: Job, trigger: Trigger, reason: str, **changes: Any) -> None:
     world.unclaim(job)
-    world.advance(job, [trigger], reason, queued_at=world.now, **_IDLE, **changes)
+    world.advance(job, [trigger], reason, queued_at=world.now, **(_IDLE | changes))
     job.agent = job.patience_until = None
     due = job.record.not_before
     if due is None or due <= world.now:

@@ -1,4 +1,4 @@
-"""Waiting lines in the order of levels, first come first served inside each.
+"""Waiting lines: sorted sets of integers, first come first served inside a level.
 
 Keys are integers, so that a comparison costs one machine operation: the level above, the job number below. They are
 kept sorted in blocks of bounded length: insert, removal and the first are O(log n) plus a move inside one block; the
@@ -10,17 +10,34 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterator
 
-from qrtx_ray.model import JobRecord
+from qrtx_ray.model import JobRecord, Level
 
-__all__ = ["WaitingLine", "waiting_key"]
+__all__ = ["NUMBER_BITS", "WaitingLine", "key_at", "pending_place", "waiting_key"]
 
 _BLOCK = 512
-_NUMBER_BITS = 48
+NUMBER_BITS = 48  #: of a key; what stands above them is the level
+_NUMBER = (1 << NUMBER_BITS) - 1
+_PROMOTED = 1 << 60  # above all keys: less this, every place is negative
 
 
 def waiting_key(record: JobRecord) -> int:
     """The place of a job in any line: smaller goes first; unique, for numbers are."""
-    return int(record.level) << _NUMBER_BITS | record.number
+    return int(record.level) << NUMBER_BITS | record.number
+
+
+def pending_place(key: int, *, promoted: bool) -> int:
+    """Where a job stands before the compilers: promoted ones before all others, and of them the lowest level first."""
+    if not promoted:
+        return key
+    return (Level.LOW - (key >> NUMBER_BITS) << NUMBER_BITS | key & _NUMBER) - _PROMOTED
+
+
+def key_at(place: int) -> int:
+    """The key of the job at such a place."""
+    if place >= 0:
+        return place
+    plain = place + _PROMOTED
+    return Level.LOW - (plain >> NUMBER_BITS) << NUMBER_BITS | plain & _NUMBER
 
 
 class WaitingLine:

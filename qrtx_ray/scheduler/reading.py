@@ -6,18 +6,20 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from qrtx_ray.model import DeviceInfo, DeviceStatus, JobId, TaskState
-from qrtx_ray.scheduler.job import ON_AGENT, Job
-from qrtx_ray.scheduler.states import PUBLIC_STATES
+from qrtx_ray.model import DeviceInfo, DeviceStatus, JobId
+from qrtx_ray.scheduler.lines import DeviceLine
 from qrtx_ray.scheduler.workers import Device
 from qrtx_ray.scheduler.world import World
 
-__all__ = ["DeviceReading", "device_readings", "device_status", "explain", "position", "snapshot"]
+__all__ = ["DeviceReading", "device_readings", "device_status", "position", "snapshot"]
 
 
 @dataclass(frozen=True, slots=True)
 class DeviceReading:
-    """A device now: jobs in its line, jobs with its agents, the agents, seconds of QPU time charged so far."""
+    """A device now: jobs in its line, jobs with its agents, the agents, seconds of QPU time charged so far; of one whose
+    noise drifts, the name of the published noise, when it was calibrated last, and the last measured fidelity; and until
+    when it is reserved, if it is now.
+    """
 
     info: DeviceInfo
     status: DeviceStatus
@@ -25,39 +27,50 @@ class DeviceReading:
     running: int
     agents: tuple[str, ...]
     qpu_s: float
+    noise_id: str = ""
+    calibrated_at: float | None = None
+    probe_fidelity: float | None = None
+    reserved_until: float | None = None
 
 
 def device_readings(world: World) -> list[DeviceReading]:
     """All configured devices, in the order of the configuration."""
     held = (world.jobs.get(job_id) for agent in world.agents.values() for job_id, _ in agent.held)
     running = Counter(job.record.device for job in held if job is not None)
-    return [
-        DeviceReading(
-            info=device.info,
-            status=device_status(device),
-            queue_length=len(device.line),
-            running=running[name],
-            agents=tuple(sorted(device.agents)),
-            qpu_s=device.qpu_s,
-        )
-        for name, device in world.devices.items()
-        if device.configured
-    ]
+    return [_reading(device, running[name]) for name, device in world.devices.items() if device.configured]
+
+
+def _reading(device: Device, running: int) -> DeviceReading:
+    state = device.calibration
+    return DeviceReading(
+        info=device.info,
+        status=device_status(device),
+        queue_length=sum(device.waiting),
+        running=running,
+        agents=tuple(sorted(device.agents)),
+        qpu_s=device.qpu_s,
+        noise_id=device.noise_id,
+        calibrated_at=state.calibrated_at if state else None,
+        probe_fidelity=state.probes[-1][1] if state and state.probes else None,
+        reserved_until=device.window.reservation.ends_at if device.window else None,
+    )
 
 
 def device_status(device: Device) -> DeviceStatus:
-    """Paused by the operator, else online when an agent serves it."""
+    """Paused by the operator, else calibrating, else online when an agent serves it."""
     if device.paused:
         return DeviceStatus.PAUSED
+    if device.calibrating:
+        return DeviceStatus.CALIBRATING
     return DeviceStatus.ONLINE if device.agents else DeviceStatus.OFFLINE
 
 
 def position(world: World, job_id: JobId) -> int | None:
     """Jobs ahead of it in its device's line; None when it does not stand there (or is not in memory)."""
     job = world.jobs.get(job_id)
-    if job is None or job.line is None or job.line is world.pending:
+    if job is None or not isinstance(job.line, DeviceLine):
         return None
-    return job.line.ahead_of(job.key)
+    return job.line.ahead_of(job)
 
 
 def snapshot(world: World) -> dict[str, Any]:
@@ -66,62 +79,14 @@ def snapshot(world: World) -> dict[str, Any]:
         "jobs": {state.value: list(levels) for state, levels in world.tally.items()},
         "live": world.live,
         "pending": len(world.pending),
-        "queues": {name: len(device.line) for name, device in world.devices.items()},
+        "queues": {name: sum(device.waiting) for name, device in world.devices.items()},
         "devices": {name: device_status(device).value for name, device in world.devices.items()},
         "agents": {name: {"groups": len(a.open), "jobs": len(a.held)} for name, a in world.agents.items()},
         "compilers": {name: len(compiler.held) for name, compiler in world.compilers.items()},
+        "promoted": list(world.promoted),
+        "preempted": world.preempted,
+        "replaced": world.replaced,
+        "calibrations": {name: one.calibration.count for name, one in world.devices.items() if one.calibration},
         "stale_reports": world.stale_reports,
         "sequence": world.sequence,
     }
-
-
-def explain(world: World, job_id: JobId) -> dict[str, Any]:
-    """Why the job is where it is.
-
-    Raises:
-        NotFound: Not in memory.
-    """
-    record = world.record(job_id)
-    device = world.devices.get(record.device)
-    job = world.jobs.get(job_id)
-    return {
-        "job_id": job_id,
-        "state": record.state.value,
-        "public_state": PUBLIC_STATES[record.state].value,
-        "attempt": record.attempt,
-        "retries": record.retries,
-        "position": position(world, job_id),
-        "device": record.device,
-        "device_status": (device_status(device) if device else DeviceStatus.OFFLINE).value,
-        "agents": sorted(device.agents) if device else [],
-        "reason": _reason(world, job, device) if job and not record.terminal else f"it is {record.state.value}",
-    }
-
-
-def _reason(world: World, job: Job, device: Device | None) -> str:
-    record = job.record
-    if record.cancel_requested:
-        return f"waits until agent {record.agent} has stopped it"
-    if record.state is TaskState.PENDING:
-        return "waits for a compiler" if world.compilers else "no compiler is there"
-    if record.state is TaskState.COMPILING:
-        return f"is with compiler {job.compiler.name}" if job.compiler else "is being compiled"
-    if record.state is TaskState.QUEUED:
-        return _why_queued(world, job, device)
-    if record.state in ON_AGENT and job.agent is None:
-        return f"waits for agent {record.agent} to come back after a restart"
-    if record.state is TaskState.ALLOCATING:
-        return f"waits on agent {record.agent} for the group before it"
-    return f"runs on agent {record.agent}"
-
-
-def _why_queued(world: World, job: Job, device: Device | None) -> str:
-    record = job.record
-    if job.line is None:
-        return f"waits {max((record.not_before or 0.0) - world.now, 0.0):.3f} s before its next attempt"
-    if device is None or device.paused:
-        return "the device is paused"
-    if not device.agents:
-        return "no agent serves the device"
-    ahead = job.line.ahead_of(job.key)
-    return f"{ahead} jobs are ahead of it" if ahead else "it is next; the agents are busy"

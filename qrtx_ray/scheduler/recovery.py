@@ -6,14 +6,22 @@ comes back names the attempts it holds, and what nobody names in time is requeue
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from qrtx_ray.model import JobRecord, TaskState
+from qrtx_ray.scheduler import calibrating, reservations
 from qrtx_ray.scheduler.job import ON_AGENT, Job
 from qrtx_ray.scheduler.states import Trigger
 from qrtx_ray.scheduler.world import World
 
-__all__ = ["restore"]
+__all__ = ["begin", "restore"]
+
+
+def begin(world: World, facts: Mapping[str, str]) -> None:
+    """What is known besides jobs: use of tenants, calibrations, reservations. Before everything else."""
+    world.tenants.restore(facts, world.now)
+    calibrating.begin(world, facts)
+    reservations.begin(world, facts)
 
 
 def restore(world: World, records: Iterable[JobRecord]) -> None:

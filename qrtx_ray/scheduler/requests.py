@@ -15,6 +15,7 @@ from qrtx_ray.scheduler.events import (
 )
 from qrtx_ray.scheduler.job import ON_AGENT, Job
 from qrtx_ray.scheduler.outcomes import cancel
+from qrtx_ray.scheduler.placing import look_for_stranded, vacate
 from qrtx_ray.scheduler.world import World
 
 __all__ = [
@@ -108,6 +109,10 @@ def _switch(world: World, name: str, *, paused: bool) -> None:
     if device is None:
         raise NotFound(f"there is no device {name}", field="device")
     world.pause(device, paused=paused)
+    if paused:
+        vacate(world, device)
+    else:
+        look_for_stranded(world)
 
 
 def _owned(world: World, job_id: JobId, tenant: str | None) -> JobRecord:

@@ -1,9 +1,9 @@
 """Whether a failed attempt deserves another one, and after how long.
 
-Two budgets are kept apart. A *retry* is spent on an error of the job (`JobRecord.retries`, `max_retries`); a *loss* is
+Two budgets are kept apart, and time is the third: after `retry_budget_s` no retry is begun. A *retry* is spent on an error of the job (`JobRecord.retries`, `max_retries`); a *loss* is
 the system's fault (an agent that died) and is not held against the job until there are too many (`max_losses`), for
 then it is likelier that the job kills its agents. Every attempt that ended without an end of the job was one or the
-other, so losses need no field of their own: they are the attempts that were not retries.
+other, or it made way for more urgent work; so losses need no field of their own: they are the other attempts.
 """
 
 from __future__ import annotations
@@ -15,9 +15,13 @@ from qrtx_ray.scheduler.settings import CoreSettings
 __all__ = ["backoff_s", "deserves_retry", "losses_with_this"]
 
 
-def deserves_retry(error: ErrorInfo, retries: int, settings: CoreSettings) -> bool:
-    """Whether a job with `retries` behind it gets another attempt after `error`."""
-    return retries < settings.max_retries and (error.retryable or error.code in settings.retryable_codes)
+def deserves_retry(error: ErrorInfo, retries: int, settings: CoreSettings, tried_for_s: float = 0.0) -> bool:
+    """Whether a job with `retries` behind it, the first attempt `tried_for_s` ago, gets another attempt after `error`."""
+    if retries >= settings.max_retries or (
+        settings.retry_budget_s is not None and tried_for_s > settings.retry_budget_s
+    ):
+        return False
+    return error.retryable or error.code in settings.retryable_codes
 
 
 def backoff_s(retries: int, settings: CoreSettings) -> float:
@@ -29,4 +33,4 @@ def backoff_s(retries: int, settings: CoreSettings) -> float:
 
 def losses_with_this(record: JobRecord) -> int:
     """Attempts of `record` lost by the system, counting the one it holds now."""
-    return record.attempt - record.retries
+    return record.attempt - record.retries - record.preemptions

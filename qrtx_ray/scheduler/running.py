@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from qrtx_ray.model import AgentInfo, TaskState
-from qrtx_ray.scheduler.commands import StopAttempt
+from itertools import islice
+
+from qrtx_ray.model import AgentInfo, RunReport, TaskState
+from qrtx_ray.scheduler.commands import PreemptAttempt, StopAttempt
 from qrtx_ray.scheduler.events import AgentHeard, AgentJoined, AgentLost, AgentReady, RunsReported, RunsStarted
 from qrtx_ray.scheduler.job import Job, evolve
 from qrtx_ray.scheduler.outcomes import lose_attempt, settle
+from qrtx_ray.scheduler.placing import look_for_stranded, vacate
 from qrtx_ray.scheduler.states import ExecutingStep, Trigger, executing_step
-from qrtx_ray.scheduler.workers import Agent
+from qrtx_ray.scheduler.workers import Agent, Attempt
 from qrtx_ray.scheduler.world import World
 
 __all__ = [
@@ -21,6 +24,7 @@ __all__ = [
 ]
 
 _STARTED = (Trigger.STARTED,)
+_URGENT_DEVICES = 4  # looked at with one heartbeat
 
 
 def on_agent_joined(world: World, event: AgentJoined) -> None:
@@ -48,17 +52,14 @@ def on_agent_joined(world: World, event: AgentJoined) -> None:
         lose_attempt(world, job, "its agent does not have it")
     if old is not None:
         _lose_all(world, old, "its agent does not have it")
+    look_for_stranded(world)
 
 
 def on_agent_ready(world: World, event: AgentReady) -> None:
     agent = _known(world, event.agent, event.incarnation)
     if agent is None:
         return
-    agent.capacity = event.capacity
-    if event.capacity > 0:
-        world.parked[event.agent] = agent
-    else:
-        world.parked.pop(event.agent, None)
+    world.offer(agent, event.capacity)
 
 
 def on_runs_started(world: World, event: RunsStarted) -> None:
@@ -85,14 +86,18 @@ def on_agent_heard(world: World, event: AgentHeard) -> None:
         job = world.holder(agent, attempt)
         if job is None or job.record.cancel_requested:
             world.send(StopAttempt(agent.name, agent.incarnation, *attempt))
+        elif attempt in agent.making_way:
+            # The first call may have been lost on its way, and nobody else would ever be asked instead.
+            world.send(PreemptAttempt(agent.name, agent.incarnation, *attempt))
     for job_id, number, fraction in beat.progress:
         job = world.holder(agent, (job_id, number))
         if job is not None:
             _progress(world, job, min(max(0.0, fraction), 1.0))
+    _stir_urgent(world, agent)
     oldest = world.now - world.settings.missing_grace_s
     for attempt in [attempt for attempt, seen in agent.seen.items() if seen < oldest]:
         job = world.holder(agent, attempt)
-        agent.release(attempt)
+        _release(world, agent, attempt)
         if job is not None:
             lose_attempt(world, job, "missing from its agent's heartbeats")
 
@@ -104,10 +109,11 @@ def on_runs_reported(world: World, event: RunsReported) -> None:
     for report in event.reports:
         attempt = (report.job_id, report.attempt)
         job = world.holder(agent, attempt)
-        agent.release(attempt)
+        _release(world, agent, attempt)
         if job is None:
             world.stale_reports += 1
         else:
+            _learn(world, job, report)
             settle(world, job, report)
 
 
@@ -115,6 +121,28 @@ def on_agent_lost(world: World, event: AgentLost) -> None:
     agent = world.agents.get(event.agent)
     if agent is not None and event.incarnation in {None, agent.incarnation}:
         _drop(world, agent, event.reason or "agent lost")
+        vacate(world, *[device for name in agent.devices if not (device := world.devices[name]).agents])
+
+
+def _release(world: World, agent: Agent, attempt: Attempt) -> None:
+    if agent.release(attempt) and agent.name in world.parked:
+        world.offered[agent.name] = agent  # there may be room now for what it offered before
+
+
+def _learn(world: World, job: Job, report: RunReport) -> None:
+    """What the run took tells how good estimates are; of one that went on with kept progress, its part was estimated."""
+    profile = job.record.profile
+    if report.sha256 is not None and profile is not None:
+        part = 1.0 - job.progress_before
+        world.device(job.record.device).accuracy.observe(profile.estimated_s * part, report.wall_s)
+
+
+def _stir_urgent(world: World, agent: Agent) -> None:
+    """The agent's progress may tell that urgent work should not wait for it any longer."""
+    for level, policy in enumerate(world.settings.levels):
+        if policy.preempts and agent.pool.waiting[level]:
+            for device in list(islice(agent.pool.standing[level].values(), _URGENT_DEVICES)):
+                world.settle_line(device)
 
 
 def _claimable(job: Job, old: Agent | None, unclaimed: dict[str, Job]) -> bool:
@@ -153,20 +181,26 @@ def _progress(world: World, job: Job, fraction: float) -> None:
 
 def _enter(world: World, info: AgentInfo) -> Agent:
     devices = tuple(dict.fromkeys(name for name in info.devices if name in world.devices))
-    agent = world.agents[info.name] = Agent(info.name, info.incarnation, devices)
-    world.parked.pop(info.name, None)
-    for device in world.devices.values():
-        device.agents.pop(info.name, None)
+    known = world.agents.get(info.name)
+    if known is not None:
+        _leave(world, known)
+    agent = world.agents[info.name] = Agent(info.name, info.incarnation, world.pool(devices))
+    agent.pool.agents[info.name] = agent
     for name in devices:
         world.devices[name].agents[info.name] = agent
     return agent
 
 
-def _drop(world: World, agent: Agent, reason: str) -> None:
-    del world.agents[agent.name]
+def _leave(world: World, agent: Agent) -> None:
     world.parked.pop(agent.name, None)
+    world.leave_pool(agent)
     for name in agent.devices:
         world.devices[name].agents.pop(agent.name, None)
+
+
+def _drop(world: World, agent: Agent, reason: str) -> None:
+    del world.agents[agent.name]
+    _leave(world, agent)
     _lose_all(world, agent, reason)
 
 

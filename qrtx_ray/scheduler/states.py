@@ -6,9 +6,13 @@ instant, *Completing*. *Validating* is the door of compilation: a lease passes t
 a job standing there. *Completed*, *Failed*, *Cancelled* and *Timeout* have no way out: a terminal job never changes.
 
 Everything that may happen to a job is a `Trigger`; `TRANSITIONS` says where it leads. What is not in the table is
-refused with `InvalidTransition` and changes nothing. A job goes backwards on three occasions only: its compiler was
-lost (to Pending), its agent was lost, or its error deserves another attempt (both to Queued). Going backwards never
-revives an old attempt: the next one has a greater number, and reports of the old one are stale.
+refused with `InvalidTransition` and changes nothing. A job goes backwards on few occasions only. To Pending: its
+compiler was lost; it was surveyed and its device is chosen, so that it can be compiled for that; it waited for a device
+and must be compiled for another one, or against a newer calibration. To Queued: its agent was lost, its error deserves
+another attempt, or it made way for more urgent work. Going backwards never revives an old attempt: the next one has a
+greater number, and reports of the old one are stale.
+
+A dry run goes from Compiling to Completed: what was asked for is the estimate, and the compiler wrote it.
 
 *Paused* is a state of the model for checkpointed runs. Nothing in the core pauses a single job yet (devices are
 paused, jobs are not), so the table has no edge to or from it: an edge that nothing takes would be a promise.
@@ -46,12 +50,16 @@ class Trigger(StrEnum):
     COMPILE_STARTED = "compile started"  #: the child validates and compiles in one call; nothing stands between them
     COMPILE_LOST = "compile lost"  #: the compiler is gone or its lease ran out
     COMPILED = "compiled"  #: a profile and an executable exist
+    SURVEYED = "surveyed"  #: its device is chosen among several; it is to be compiled for that one
+    ESTIMATED = "estimated"  #: a dry run: the estimate is its result, and durable
+    REPLACED = "replaced"  #: it is to be compiled anew: for another device, or against a newer calibration
     DISPATCHED = "dispatched"  #: a member of a group that was given to an agent
     STARTED = "started"  #: the agent began the attempt
     RESULT_STORED = "result stored"  #: the result file is durable
     RESULT_ACCEPTED = "result accepted"  #: its digest and the charge are recorded
     RETRIED = "retried"  #: the attempt failed and deserves another
     ATTEMPT_LOST = "attempt lost"  #: the agent that held the attempt is gone
+    PREEMPTED = "preempted"  #: the attempt made way for more urgent work; its progress is kept
     FAILED = "failed"
     CANCELLED = "cancelled"
     QUEUE_TIMED_OUT = "queue timed out"
@@ -60,25 +68,32 @@ class Trigger(StrEnum):
 
 TRANSITIONS: dict[tuple[TaskState, Trigger], TaskState] = {
     (TaskState.PENDING, Trigger.COMPILE_LEASED): TaskState.VALIDATING,
+    (TaskState.PENDING, Trigger.FAILED): TaskState.FAILED,
     (TaskState.PENDING, Trigger.CANCELLED): TaskState.CANCELLED,
     (TaskState.PENDING, Trigger.QUEUE_TIMED_OUT): TaskState.TIMEOUT,
     (TaskState.VALIDATING, Trigger.COMPILE_STARTED): TaskState.COMPILING,
     (TaskState.VALIDATING, Trigger.COMPILE_LOST): TaskState.PENDING,
     (TaskState.COMPILING, Trigger.COMPILED): TaskState.QUEUED,
+    (TaskState.COMPILING, Trigger.SURVEYED): TaskState.PENDING,
+    (TaskState.COMPILING, Trigger.ESTIMATED): TaskState.COMPLETED,
     (TaskState.COMPILING, Trigger.COMPILE_LOST): TaskState.PENDING,
     (TaskState.COMPILING, Trigger.FAILED): TaskState.FAILED,
     (TaskState.COMPILING, Trigger.CANCELLED): TaskState.CANCELLED,
     (TaskState.COMPILING, Trigger.QUEUE_TIMED_OUT): TaskState.TIMEOUT,
     (TaskState.QUEUED, Trigger.DISPATCHED): TaskState.ALLOCATING,
+    (TaskState.QUEUED, Trigger.REPLACED): TaskState.PENDING,
+    (TaskState.QUEUED, Trigger.FAILED): TaskState.FAILED,
     (TaskState.QUEUED, Trigger.CANCELLED): TaskState.CANCELLED,
     (TaskState.QUEUED, Trigger.QUEUE_TIMED_OUT): TaskState.TIMEOUT,
     (TaskState.ALLOCATING, Trigger.STARTED): TaskState.EXECUTING,
     (TaskState.ALLOCATING, Trigger.ATTEMPT_LOST): TaskState.QUEUED,
+    (TaskState.ALLOCATING, Trigger.PREEMPTED): TaskState.QUEUED,
     (TaskState.ALLOCATING, Trigger.FAILED): TaskState.FAILED,
     (TaskState.ALLOCATING, Trigger.CANCELLED): TaskState.CANCELLED,
     (TaskState.EXECUTING, Trigger.RESULT_STORED): TaskState.COMPLETING,
     (TaskState.EXECUTING, Trigger.RETRIED): TaskState.QUEUED,
     (TaskState.EXECUTING, Trigger.ATTEMPT_LOST): TaskState.QUEUED,
+    (TaskState.EXECUTING, Trigger.PREEMPTED): TaskState.QUEUED,
     (TaskState.EXECUTING, Trigger.FAILED): TaskState.FAILED,
     (TaskState.EXECUTING, Trigger.CANCELLED): TaskState.CANCELLED,
     (TaskState.EXECUTING, Trigger.EXECUTION_TIMED_OUT): TaskState.TIMEOUT,

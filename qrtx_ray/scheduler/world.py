@@ -12,16 +12,21 @@ from itertools import pairwise
 from typing import Any
 
 from qrtx_ray.errors import NotFound
-from qrtx_ray.model import DeviceInfo, JobChange, JobId, JobRecord, TaskState
+from qrtx_ray.model import Candidate, DeviceInfo, JobChange, JobId, JobRecord, Reservation, TaskState
 from qrtx_ray.scheduler.commands import EXECUTABLE, Command, Persist, RecordMetadata
-from qrtx_ray.scheduler.job import ON_AGENT, Job, evolve
-from qrtx_ray.scheduler.queues import WaitingLine
+from qrtx_ray.scheduler.job import ON_AGENT, Job, change_of, evolve
+from qrtx_ray.scheduler.lines import DeviceLine
+from qrtx_ray.scheduler.policies.protocol import GroupPolicy, Policy
+from qrtx_ray.scheduler.queues import WaitingLine, key_at, pending_place
 from qrtx_ray.scheduler.settings import CoreSettings
 from qrtx_ray.scheduler.states import TRANSITIONS, Trigger, next_state
+from qrtx_ray.scheduler.tenants import Tenants
 from qrtx_ray.scheduler.timers import Timers
-from qrtx_ray.scheduler.workers import Agent, Attempt, Compiler, Device
+from qrtx_ray.scheduler.workers import Agent, Attempt, Compiler, Device, Pool
 
 __all__ = ["World"]
+
+_THAW = 16  # lines that one event looks at again for all tenants that may have more running
 
 
 class World:
@@ -29,20 +34,34 @@ class World:
 
     Attributes:
         jobs: Live jobs, and finished ones whose metadata is not recorded.
+        policy / group_policy: Where jobs go that leave the choice; who shares a run.
         finished: The newest finished jobs otherwise, oldest first.
         by_key: Live jobs by their place in line.
         keys: ``(tenant, idempotency key)`` → job, for all jobs in memory.
-        live / tenants: How many jobs are not terminal, in all and by tenant.
+        live: How many jobs are not terminal.
+        tenants: What each tenant has, had, and may have.
+        promoted: Jobs promoted since the start, by level.
         pending: The line before the compilers.
-        busy: Devices, not paused, with somebody in line.
+        busy: Devices that take work, with somebody in line.
+        draining: Devices that are to be calibrated as soon as nothing runs there.
+        stirred / offered: Devices and agents of which this event may have made a match.
+        offers: How many offers agents have made.
+        alarms: When something is due that is no job's: ``probe/<device>``, ``reservation/<name>``, and so on.
+        reservations: Those to come and the present ones, by name.
+        pools: Agents by the devices they serve.
         parked / parked_compilers: Who has an open offer, longest first.
         orphans: Attempts restored from the store, by the name of the agent that should claim them.
         tally: Jobs in memory or finished since the start, by state and level.
+        preempted / replaced: Attempts that made way, and jobs that were placed or compiled anew, since the start.
         stale_reports: Reports that changed nothing because they spoke of the past.
     """
 
-    def __init__(self, settings: CoreSettings, devices: Iterable[DeviceInfo]) -> None:
+    def __init__(
+        self, settings: CoreSettings, devices: Iterable[DeviceInfo], policy: Policy, group_policy: GroupPolicy
+    ) -> None:
         self.settings = settings
+        self.policy = policy
+        self.group_policy = group_policy
         self.now = 0.0
         self.sequence = 0
         self.number = 0
@@ -51,22 +70,32 @@ class World:
         self.by_key: dict[int, Job] = {}
         self.keys: dict[tuple[str, str], JobId] = {}
         self.live = 0
-        self.tenants: dict[str, int] = {}
-        self.devices = {info.name: Device(info) for info in devices}
+        self.tenants = Tenants(settings.half_life_s, settings.tenants, settings.default_tenant)
+        self.promoted = [0, 0, 0, 0]
+        self.devices = {info.name: Device(info, self.new_line(info.name)) for info in devices}
         self.pending = WaitingLine()
         self.busy: dict[str, Device] = {}
         self.agents: dict[str, Agent] = {}
+        self.pools: dict[tuple[str, ...], Pool] = {}
         self.parked: dict[str, Agent] = {}
         self.compilers: dict[str, Compiler] = {}
         self.parked_compilers: dict[str, Compiler] = {}
         self.orphans: dict[str, dict[JobId, Job]] = {}
         self.timers = Timers()
+        self.alarms = Timers()
+        self.reservations: dict[str, Reservation] = {}
+        self.draining: dict[str, Device] = {}
+        self.stirred: dict[str, Device] = {}
+        self.offered: dict[str, Agent] = {}
+        self.offers = 0
         self.tally = {state: [0, 0, 0, 0] for state in TaskState}
+        self.preempted = self.replaced = 0
         self.stale_reports = 0
         self._touched: dict[JobId, Job] = {}
         self._changes: list[JobChange] = []
         self._drops: list[tuple[JobId, str]] = []
         self._deletions: list[JobId] = []
+        self._facts: dict[str, str | None] = {}
         self._commands: list[Command] = []
         self._to_record: list[JobId] = []
 
@@ -93,21 +122,34 @@ class World:
         """The device; one that only restored jobs name comes into being unconfigured."""
         device = self.devices.get(name)
         if device is None:
-            device = self.devices[name] = Device(DeviceInfo(name, "", "", 0), configured=False)
+            device = self.devices[name] = Device(DeviceInfo(name, "", "", 0), self.new_line(name), configured=False)
         return device
+
+    def new_line(self, device: str) -> DeviceLine:
+        """An empty line for the device, or for a window of it."""
+        settings = self.settings
+        return DeviceLine(device, settings.levels, self.tenants, self.by_key, aging=settings.aging)
 
     # -- changing jobs -------------------------------------------------------------------------------------------
 
     def admit(self, record: JobRecord, *, restored: bool = False) -> Job:
         """Take a job into memory: a new one (written, with its first change) or one that the store had."""
-        job = self.jobs[record.id] = Job(record)
+        account = self.tenants.account(record.tenant)
+        job = self.jobs[record.id] = Job(record, account)
         self.by_key[job.key] = job
-        self.tally[record.state][record.level] += 1
+        self.tally[record.state][job.level] += 1
         if record.idempotency_key is not None:
             self.keys[record.tenant, record.idempotency_key] = record.id
         if not record.terminal:
             self.live += 1
-            self.tenants[record.tenant] = self.tenants.get(record.tenant, 0) + 1
+            account.live += 1
+            self._commit(job)
+            if record.state in ON_AGENT:
+                job.first_run_at = self.now
+                before_us = (record.created_at if record.attempt <= 1 else self.waits_since(record)) * 1e6
+                job.since_us = round(before_us)
+                job.progress_before = record.progress if record.checkpoint_sha256 is not None else 0.0
+                self._begin_attempt(job)
         if not restored:
             self._touched[record.id] = job
             self._log(job, None, record.state, 0, "submitted")
@@ -127,11 +169,16 @@ class World:
         attempt = changes.get("attempt", record.attempt)
         for before, after in pairwise(states):
             self._log(job, before, after, attempt, reason)
-        level = record.level
+        level = job.level
         self.tally[states[0]][level] -= 1
         self.tally[states[-1]][level] += 1
         changes["state"] = states[-1]
         self.amend(job, changes)
+        if states[-1] in ON_AGENT:
+            if job.held_us is None:
+                self._begin_attempt(job)
+        elif job.held_us is not None:
+            self._end_attempt(job)
 
     def amend(self, job: Job, changes: dict[str, Any]) -> None:
         """Write `changes` of the record; its version grows once per event, for one event is one row."""
@@ -144,7 +191,7 @@ class World:
     def amend_finished(self, job_id: JobId, changes: dict[str, Any]) -> None:
         """The same for a job of `finished`."""
         record = self.finished[job_id]
-        job = Job(evolve(record, changes | {"version": record.version + 1}))
+        job = Job(evolve(record, changes | {"version": record.version + 1}), self.tenants.account(record.tenant))
         self._touched[job_id] = job
         self.finished[job_id] = job.record
 
@@ -152,20 +199,51 @@ class World:
         """Let a job that has just become terminal go: nobody waits for it, counts it or holds its executable."""
         record = job.record
         self.leave_line(job)
+        self.promise(job, None)
         if job.compiler is not None:
             job.compiler.held.pop(record.id, None)
         self.unclaim(job)
         job.compiler = job.agent = job.patience_until = None
         self.timers.arm(record.id, None)
         self.live -= 1
-        left = self.tenants[record.tenant] - 1
-        if left:
-            self.tenants[record.tenant] = left
-        else:
-            del self.tenants[record.tenant]
+        job.account.live -= 1
+        job.account.committed_us -= job.committed_us
+        job.committed_us = 0
         if record.profile is not None:
             self._drops.append((record.id, EXECUTABLE))
         self._to_record.append(record.id)
+
+    def charge(self, job: Job, qpu_s: float) -> None:
+        """An attempt of the job used `qpu_s` seconds of QPU time, whatever came of it."""
+        self.device(job.record.device).qpu_s += qpu_s
+        self.tenants.charge(job.account, qpu_s, self.now)
+        self.write_usage()
+
+    def write_usage(self) -> None:
+        """Write what tenants have used, as far as it is due."""
+        for key, text in self.tenants.facts(self.now):
+            self.keep(key, text)
+
+    def _commit(self, job: Job) -> None:
+        estimate_us = job.estimated_us
+        job.account.committed_us += estimate_us - job.committed_us
+        job.committed_us = estimate_us
+
+    def _begin_attempt(self, job: Job) -> None:
+        job.held_us = job.estimated_us
+        if job.first_run_at is None:
+            job.first_run_at = self.now
+        self.tenants.begin(job.account, job.held_us, self.now)
+
+    def _end_attempt(self, job: Job) -> None:
+        assert job.held_us is not None
+        self.tenants.end(job.account, job.held_us, self.now)
+        job.held_us = None
+
+    def thaw(self) -> None:
+        """Look again at lines where a tenant was passed over that may have more running now."""
+        for name in self.tenants.thaw(_THAW):
+            self.settle_line(self.devices[name])
 
     def unclaim(self, job: Job) -> None:
         """Wait no longer for an agent to claim the restored attempt, if it is one."""
@@ -201,6 +279,10 @@ class World:
         self._forget_key(job.record if job else self.finished.pop(job_id))
         self._deletions.append(job_id)
 
+    def forget_executable(self, job: Job) -> None:
+        """What the job was compiled to is of no use any more."""
+        self._drops.append((job.record.id, EXECUTABLE))
+
     def record_again(self, job: Job) -> None:
         """Ask once more for the metadata of a finished job that a restart found without."""
         self._to_record.append(job.record.id)
@@ -211,41 +293,126 @@ class World:
 
     def _log(self, job: Job, before: TaskState | None, after: TaskState, attempt: int, reason: str) -> None:
         self.sequence += 1
-        change = JobChange(self.sequence, job.record.id, self.now, before, after, attempt, reason)
+        change = change_of(self.sequence, job.record.id, self.now, before, after, attempt, reason)
         job.story.append(change)
         self._changes.append(change)
+
+    def promise(self, job: Job, candidate: Candidate | None) -> None:
+        """The job will come to the candidate's device when it is compiled, so that the next to be placed know of it; None
+        when it has come, or will not.
+        """
+        if job.promised is not None:
+            device, estimate_us = job.promised
+            device.expect(job.level, estimate_us, -1)
+            job.promised = None
+        if candidate is not None:
+            job.promised = self.device(candidate.device), round(candidate.estimated_s * 1e6)
+            job.promised[0].expect(job.level, job.promised[1], 1)
 
     # -- lines and deadlines -------------------------------------------------------------------------------------
 
     def enqueue(self, job: Job) -> None:
         """Put a Pending job into the compilers' line, a Queued one into its device's."""
         record = job.record
+        job.since_us = round(self.waits_since(record) * 1e6)
+        due = self.promotion_at(job)
+        if due is not None and due <= self.now:
+            self.promoted[job.level] += 1
+            self.amend(job, {"promoted_at": self.now})
         if record.state is TaskState.PENDING:
             job.line = self.pending
-        else:
-            device = self.device(record.device)
-            job.line = device.line
-            if not device.paused:
-                self.busy[record.device] = device
-        job.line.add(job.key)
+            self.pending.add(self._pending_place(job))
+            return
+        self.promise(job, None)
+        self._commit(job)
+        device = self.device(record.device)
+        line = device.line_for(record)
+        line.add(job)
+        job.line = line
+        device.entered(job)
+        self.settle_line(device)
+
+    @staticmethod
+    def _pending_place(job: Job) -> int:
+        return pending_place(job.key, promoted=job.record.promoted_at is not None)
+
+    def next_pending(self) -> Job:
+        """The job that is compiled next; somebody must stand in line."""
+        place = self.pending.first()
+        assert place is not None
+        return self.by_key[key_at(place)]
+
+    def promote(self, job: Job) -> None:
+        """The job has waited in its line for longer than its level allows: from now on it goes before others."""
+        self.leave_line(job)
+        self.enqueue(job)
+
+    def promotion_at(self, job: Job) -> float | None:
+        """When that will be; None for never, or when it was."""
+        limit = self.settings.levels[job.level].max_wait_s
+        return None if limit is None or job.record.promoted_at is not None else job.since_us * 1e-6 + limit
+
+    def hopeless_from(self, record: JobRecord) -> float | None:
+        """From when on a waiting job cannot end before its deadline any more; None without one."""
+        if record.deadline_at is None:
+            return None
+        return record.deadline_at - (record.profile.estimated_s if record.profile else 0.0)
 
     def leave_line(self, job: Job) -> None:
         """Take the job out of whatever line it stands in."""
         line = job.line
         if line is None:
             return
-        line.discard(job.key)
         job.line = None
-        if not line and line is not self.pending:
-            self.busy.pop(job.record.device, None)
+        if isinstance(line, WaitingLine):
+            line.discard(self._pending_place(job))
+        else:
+            line.discard(job)
+            device = self.devices[job.record.device]
+            device.left(job)
+            if not device.front:
+                self.busy.pop(job.record.device, None)
+
+    def settle_line(self, device: Device) -> None:
+        """Count the device among the busy ones or not, after its line, its window or its openness has changed."""
+        if device.closed or not device.front:
+            self.busy.pop(device.info.name, None)
+        else:
+            self.busy[device.info.name] = self.stirred[device.info.name] = device
+
+    def pool(self, devices: tuple[str, ...]) -> Pool:
+        """The pool of the agents that serve exactly `devices`."""
+        pool = self.pools.get(devices)
+        if pool is None:
+            pool = self.pools[devices] = Pool(devices)
+            for name in devices:
+                pool.serve(self.devices[name])
+                self.devices[name].pools.append(pool)
+        return pool
+
+    def leave_pool(self, agent: Agent) -> None:
+        """The agent works in its pool no more; an empty pool is given up."""
+        pool = agent.pool
+        pool.agents.pop(agent.name, None)
+        if not pool.agents and self.pools.get(pool.devices) is pool:
+            del self.pools[pool.devices]
+            for name in pool.devices:
+                self.devices[name].pools.remove(pool)
+
+    def offer(self, agent: Agent, capacity: int) -> None:
+        """The agent offers to take one more group; 0 withdraws an earlier offer."""
+        agent.capacity = capacity
+        if capacity > 0:
+            self.offers += 1
+            agent.offer = self.offers
+            self.parked[agent.name] = self.offered[agent.name] = agent
+        else:
+            self.parked.pop(agent.name, None)
 
     def pause(self, device: Device, *, paused: bool) -> None:
         """Close or open a device's line."""
         device.paused = paused
-        if paused:
-            self.busy.pop(device.info.name, None)
-        elif device.line:
-            self.busy[device.info.name] = device
+        self.settle_line(device)
 
     def timeout_s(self, record: JobRecord) -> float:
         """What one attempt of the job may take, in seconds."""
@@ -257,8 +424,12 @@ class World:
         limit = self.settings.queue_timeout_s if record.queue_timeout_s is None else record.queue_timeout_s
         if limit is None:
             return None
-        since = record.created_at if not record.attempt else max(record.queued_at or 0.0, record.not_before or 0.0)
-        return since + limit
+        return self.waits_since(record) + limit
+
+    @staticmethod
+    def waits_since(record: JobRecord) -> float:
+        """From when on the waiting of a job counts: from its submit, or from where its last attempt left it."""
+        return record.created_at if not record.attempt else max(record.queued_at or 0.0, record.not_before or 0.0)
 
     def arm(self, job: Job) -> None:
         """Set the job's timer to the next of its deadlines."""
@@ -266,13 +437,21 @@ class World:
         if record.state in ON_AGENT:
             due = job.patience_until
         else:
-            due = self.wait_deadline(record)
-            extra = job.patience_until
-            if extra is None and record.state is TaskState.QUEUED and job.line is None:
+            due, extra = self.wait_deadline(record), job.patience_until
+            if extra is None and job.line is not None:
+                extra = self.promotion_at(job)
+            elif extra is None and record.state is TaskState.QUEUED:
                 extra = record.not_before
-            if extra is not None:
-                due = extra if due is None else min(due, extra)
+            if extra is not None and (due is None or extra < due):
+                due = extra
+            if record.deadline_at is not None:
+                hopeless = self.hopeless_from(record)
+                due = hopeless if due is None or (hopeless is not None and hopeless < due) else due
         self.timers.arm(record.id, due)
+
+    def keep(self, key: str, text: str | None) -> None:
+        """Have the fact `key` written with this event's Persist; None removes it."""
+        self._facts[key] = text
 
     # -- the draft -----------------------------------------------------------------------------------------------
 
@@ -283,9 +462,12 @@ class World:
     def flush(self) -> list[Command]:
         """The commands of the event; the draft is empty afterwards."""
         commands: list[Command] = []
-        if self._touched or self._deletions:
+        if self._touched or self._deletions or self._facts:
             records = tuple([job.record for job in self._touched.values()])
-            commands.append(Persist(records, tuple(self._changes), tuple(self._drops), tuple(self._deletions)))
+            facts = tuple(self._facts.items())
+            deletions = tuple(self._deletions)
+            commands.append(Persist(records, tuple(self._changes), tuple(self._drops), deletions, facts))
+            self._facts = {}
         commands += self._commands
         if self._to_record:
             commands.append(RecordMetadata(tuple(self._to_record)))

@@ -6,7 +6,9 @@ from dataclasses import replace
 
 from qrtx_ray.errors import ErrorInfo, QrtxError
 from qrtx_ray.model import (
+    AUTO_DEVICE,
     AgentInfo,
+    Candidate,
     CircuitProfile,
     CompileReport,
     DeviceInfo,
@@ -51,6 +53,7 @@ class Store:
     def __init__(self) -> None:
         self.records: dict[str, JobRecord] = {}
         self.changes = []
+        self.facts: dict[str, str] = {}
         self.dropped = []
         self.deleted = set()
 
@@ -72,6 +75,11 @@ class Store:
         for job_id in persist.deletions:
             del self.records[job_id]
             self.deleted.add(job_id)
+        for key, text in persist.facts:
+            if text is None:
+                self.facts.pop(key, None)
+            else:
+                self.facts[key] = text
 
     def last_sequence(self) -> int:
         return self.changes[-1].sequence if self.changes else 0
@@ -83,10 +91,11 @@ class Store:
 class Driver:
     """Feeds a core; `say` returns the commands after the Persist, which goes to the store."""
 
-    def __init__(self, devices=DEVICES, check=True, **settings) -> None:
+    def __init__(self, devices=DEVICES, check=True, policy=None, **settings) -> None:
         self.settings = CoreSettings(**settings)
         self.devices = devices
-        self.core = Core(self.settings, devices)
+        self.policy = policy
+        self.core = Core(self.settings, devices, policy=policy)
         self.store = Store()
         self.now = 1000.0
         self.check = check
@@ -134,9 +143,11 @@ class Driver:
     def crash(self, **settings) -> list[Command]:
         """Forget everything but the store and start again."""
         self.settings = replace(self.settings, **settings)
-        self.core = Core(self.settings, self.devices)
+        self.core = Core(self.settings, self.devices, policy=self.policy)
         number = max((r.number for r in self.store.records.values()), default=0)
-        return self._perform(self.core.restore(self.store.live(), self.store.last_sequence(), number, self.now))
+        return self._perform(
+            self.core.restore(self.store.live(), self.store.last_sequence(), number, self.now, self.store.facts)
+        )
 
     def tick(self, seconds=0.0) -> list[Command]:
         self.now += seconds
@@ -157,8 +168,23 @@ class Driver:
         return self.say(events.CompilerReady(name, incarnation, capacity))
 
     def compiled(self, command: Compile, **fields) -> list[Command]:
-        reports = tuple(CompileReport(j, a, profile(**fields), b"x") for j, a in command.tasks)
+        reports = tuple(CompileReport(o.job_id, o.attempt, profile(**fields), b"x") for o in command.tasks)
         return self.say(events.JobsCompiled(command.compiler, command.incarnation, reports))
+
+    def surveyed(self, command: Compile, *candidates: Candidate) -> list[Command]:
+        """The compiler answers a survey with these candidates."""
+        reports = tuple(CompileReport(o.job_id, o.attempt, candidates=candidates) for o in command.tasks)
+        return self.say(events.JobsCompiled(command.compiler, command.incarnation, reports))
+
+    def placed(self, *candidates: Candidate, compile_as=None, **fields) -> str:
+        """Submit a job that leaves the choice, survey it and compile it for what was chosen."""
+        job = self.submit(device=AUTO_DEVICE, choices=tuple(c.device for c in candidates), **fields)
+        (survey,) = self.compiler()
+        self.surveyed(survey, *candidates)
+        if self.state(job) == "Pending":
+            (order,) = self.compiler()
+            self.compiled(order, **(compile_as or {}))
+        return job
 
     def queued(self, count=1, compile_as=None, **fields):
         """Submit and compile; the job stands in its device's line."""

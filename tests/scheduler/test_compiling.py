@@ -19,7 +19,7 @@ def test_a_batch_is_the_head_of_the_line_up_to_the_capacity(driver):
     low = driver.submit(2, priority=10)
     high = driver.submit(2, priority=90)
     command = lease(driver, capacity=3)
-    assert [job for job, _ in command.tasks] == [*high, low[0]]
+    assert [order.job_id for order in command.tasks] == [*high, low[0]]
     assert driver.state(low[1]) == "Pending"
 
 
@@ -53,7 +53,7 @@ def test_a_compiled_job_stands_in_the_line_of_its_device_with_its_profile(driver
 def test_a_compile_error_fails_the_job_with_that_error(driver):
     good, bad = driver.submit(2)
     command = lease(driver)
-    attempts = dict(command.tasks)
+    attempts = {order.job_id: order.attempt for order in command.tasks}
     what = error("decode_failed", category="ValidationError")
     reports = (CompileReport(bad, attempts[bad], error=what), CompileReport(good, attempts[good], profile(), b"x"))
     driver.say(events.JobsCompiled("c", "1", reports))
@@ -63,7 +63,8 @@ def test_a_compile_error_fails_the_job_with_that_error(driver):
 
 def test_a_report_of_nothing_is_an_error(driver):
     job = driver.submit()
-    ((_, attempt),) = lease(driver).tasks
+    (order,) = lease(driver).tasks
+    attempt = order.attempt
     driver.say(events.JobsCompiled("c", "1", (CompileReport(job, attempt),)))
     assert driver.record(job).error.code == "compile_failed"
 
@@ -94,8 +95,10 @@ def test_a_lost_compiler_gives_its_jobs_back_and_its_late_reports_change_nothing
     driver.compiled(old)
     assert (driver.state(job), driver.core.stale_reports) == ("Pending", 1)
     new = lease(driver, incarnation="2")
-    assert new.tasks[0][1] > old.tasks[0][1]
-    driver.say(events.JobsCompiled("c", "2", (CompileReport(*old.tasks[0], profile(), b"x"),)))
+    assert new.tasks[0].attempt > old.tasks[0].attempt
+    driver.say(
+        events.JobsCompiled("c", "2", (CompileReport(old.tasks[0].job_id, old.tasks[0].attempt, profile(), b"x"),))
+    )
     assert (driver.state(job), driver.core.stale_reports) == ("Compiling", 2)
     driver.compiled(new)
     driver.compiled(new)

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qrtx_ray.model import JobRecord, PayloadFormat, Program
-from qrtx_ray.scheduler import Core, events
+from qrtx_ray.model import DeviceInfo, JobRecord, PayloadFormat, Program
+from qrtx_ray.scheduler import Core, dispatch, events
 from qrtx_ray.scheduler.commands import RunGroup
 from qrtx_ray.scheduler.dispatch import GroupLimits, choose_group, fair_seconds, fair_share
+from qrtx_ray.scheduler.tenants import TenantPolicy
 from tests.scheduler.driving import DEVICE, DEVICES, OTHER, Driver, done, profile
 
 
@@ -93,8 +94,7 @@ def test_a_fair_share_is_a_part_rounded_up_and_at_least_one(waiting, workers, sh
     ("jobs", "workers", "seconds"), [(100, 4, 0.25), (3, 4, 0.02), (4, 2, 0.02), (0, 2, 0.02), (7, 0, 0.07)]
 )
 def test_a_fair_part_of_the_work_is_its_share_but_not_less_than_is_worth_a_call(jobs, workers, seconds):
-    waiting = records(*[profile(estimated_s=0.01)] * jobs)
-    assert fair_seconds(waiting, workers, 0.02) == pytest.approx(seconds)
+    assert fair_seconds(jobs * 0.01, workers, 0.02) == pytest.approx(seconds)
 
 
 def test_a_handful_of_tiny_jobs_is_not_divided(driver):
@@ -188,7 +188,7 @@ def test_a_paused_device_gives_no_work_until_it_is_resumed(driver):
 
 def test_a_policy_can_be_put_in(driver):
     last_one = lambda candidates, limits: list(candidates)[-1:]  # noqa: E731
-    driver.core = Core(driver.settings, DEVICES, policy=last_one)
+    driver.core = Core(driver.settings, DEVICES, last_one)
     driver.join()
     jobs = driver.queued(3)
     assert members(driver.ready()) == [jobs[-1]]
@@ -220,3 +220,95 @@ def test_behind_a_short_run_the_next_group_is_held_ready(driver):
     driver.ready("a")
     second = driver.queued()
     assert driver.state(second) == "Allocating"
+
+
+FLEET = tuple(DeviceInfo(f"fake_d{i:03}@aer", f"fake_d{i:03}", "aer", 5) for i in range(100))
+NAMES = tuple(info.name for info in FLEET)
+
+
+def test_an_agent_of_many_devices_gets_the_most_urgent_level_of_all():
+    driver = Driver(devices=FLEET)
+    for name in NAMES:
+        driver.queued(device=name, priority=10)
+    normal = driver.queued(device=NAMES[97])
+    urgent = driver.queued(device=NAMES[98], priority=95)
+    driver.join(devices=NAMES)
+    assert members(driver.ready(capacity=1)) == [urgent]
+    driver.reported(done(urgent))
+    assert members(driver.ready(capacity=1)) == [normal]
+
+
+def test_an_agent_of_many_devices_comes_to_each_of_them():
+    driver = Driver(devices=FLEET, check=False)
+    for _ in range(2):
+        for name in NAMES:
+            driver.queued(device=name)
+    driver.join(devices=NAMES)
+    served = []
+    for _ in range(100):
+        (command,) = [c for c in driver.ready(capacity=1) if isinstance(c, RunGroup)]
+        served.append(command.group.device)
+        driver.reported(done(command.group.members[0].job_id))
+    driver.core.check()
+    assert sorted(served) == sorted(NAMES)
+
+
+def test_what_changed_nothing_for_an_agent_does_not_look_at_it(monkeypatch):
+    driver = Driver(devices=FLEET, check=False)
+    for number, name in enumerate(NAMES):
+        driver.join(f"a{number}", devices=(name,))
+        driver.ready(f"a{number}")
+    looked = []
+    monkeypatch.setattr(dispatch, "has_room", lambda agent, settings: looked.append(agent.name) or True)
+    driver.queued(device=NAMES[7])
+    driver.tick()
+    assert looked == ["a7"]
+
+
+def test_the_agent_that_offered_first_is_served_first_whatever_it_is_called(driver):
+    for name in ("b", "a"):
+        driver.join(name)
+        driver.ready(name)
+    driver.queued()
+    assert driver.record("job000").agent == "b"
+
+
+def test_the_device_of_a_group_and_its_noise_go_with_it(driver):
+    driver.queued()
+    driver.join()
+    (command,) = driver.ready()
+    assert (command.group.device, command.group.noise_id) == (DEVICE, "")
+
+
+def wide_pool(count=40, **settings):
+    names = tuple(f"fake_d{number:02}@aer" for number in range(count))
+    driver = Driver(devices=tuple(DeviceInfo(name, name[:-4], "aer", 5) for name in names), **settings)
+    return driver, names
+
+
+def test_an_agent_of_many_devices_finds_the_one_where_somebody_may_go():
+    driver, names = wide_pool(tenants={"full": TenantPolicy(max_running=1)})
+    for name in names[:39]:
+        driver.queued(device=name, tenant="full")
+    free = driver.queued(device=names[39], tenant="free")
+    driver.join("a", devices=names)
+    driver.join("b", devices=names)
+    driver.ready("a", capacity=1)
+    (run,) = [c for c in driver.ready("b", capacity=1) if isinstance(c, RunGroup)]
+    assert run.group.members[0].job_id == free
+
+
+def test_an_agent_that_waits_beside_many_devices_looks_only_where_something_changed(monkeypatch):
+    driver, names = wide_pool(tenants={"full": TenantPolicy(max_running=1)}, check=False)
+    for name in names[:39]:
+        driver.queued(device=name, tenant="full")
+    driver.join("a", devices=names)
+    driver.join("b", devices=names)
+    driver.ready("a", capacity=1)
+    assert driver.ready("b", capacity=1) == []
+    looks = []
+    lease = dispatch._lease
+    monkeypatch.setattr(dispatch, "_lease", lambda *of: looks.append(of[2].info.name) or lease(*of))
+    driver.queued(device=names[39], tenant="free")
+    assert looks == [names[39]]
+    assert driver.core.snapshot()["agents"]["b"]["jobs"] == 1

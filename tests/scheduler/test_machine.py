@@ -5,6 +5,7 @@ The oracles look from outside: at what was acknowledged, at what the store holds
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 from hypothesis import HealthCheck, settings
@@ -12,13 +13,21 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from qrtx_ray.errors import InvalidState, NotFound
-from qrtx_ray.model import CompileReport, Heartbeat
+from qrtx_ray.model import CompileReport, Heartbeat, TaskState
 from qrtx_ray.scheduler import events
 from qrtx_ray.scheduler.commands import Compile, RunGroup, StopAttempt
+from qrtx_ray.scheduler.states import TRANSITIONS
+from qrtx_ray.scheduler.tenants import TenantPolicy
 from tests.scheduler.driving import DEVICE, OTHER, Driver, broken, done, error, profile
 
 NAMES = ("a", "b")
 SERVES = {"a": (DEVICE, OTHER), "b": (DEVICE,)}
+TENANTS = {
+    "alice": TenantPolicy(max_running=3),
+    "bob": TenantPolicy(weight=3.0, max_queued=6),
+    "carol": TenantPolicy(max_qpu_s=20.0, period_s=500.0),
+}
+EDGES = {(source, target) for (source, _), target in TRANSITIONS.items()}
 ENDS = ("success", "error", "retry", "timeout", "lost")
 
 
@@ -41,7 +50,13 @@ class World(RuleBasedStateMachine):
     @initialize()
     def begin(self):
         self.driver = Driver(
-            max_losses=1000, max_retries=2, terminal_memory=1000, max_groups_per_agent=2, queue_timeout_s=5_000.0
+            max_losses=1000,
+            max_retries=2,
+            terminal_memory=1000,
+            max_groups_per_agent=2,
+            queue_timeout_s=5_000.0,
+            tenants=TENANTS,
+            half_life_s=100.0,
         )
         self.agents: dict[str, FakeAgent] = {}
         self.leases: list[Compile] = []
@@ -49,9 +64,11 @@ class World(RuleBasedStateMachine):
         self.acked: set[str] = set()
         self.cancelled: set[str] = set()
         self.ended: dict[str, str] = {}
+        self.followed = 0
+        self.states: dict[str, TaskState] = {}
         self.born = 0
         # Begin where it becomes interesting: work in every hand.
-        self.submit(6, 50, other=False, key=None)
+        self.submit(6, 50, "alice", other=False, key=None)
         self.compiler_works()
         for name in NAMES:
             self.agent_offers(name, 2)
@@ -92,11 +109,13 @@ class World(RuleBasedStateMachine):
     @rule(
         count=st.integers(1, 4),
         priority=st.sampled_from([10, 50, 80, 95]),
+        tenant=st.sampled_from(sorted(TENANTS)),
         other=st.booleans(),
         key=st.none() | st.sampled_from("kl"),
     )
-    def submit(self, count, priority, other, key):
-        self.driver.submit(count, priority=priority, device=OTHER if other else DEVICE, idempotency_key=key)
+    def submit(self, count, priority, tenant, other, key):
+        device = OTHER if other else DEVICE
+        self.driver.submit(count, priority=priority, device=device, tenant=tenant, idempotency_key=key)
         refused = {answer.job_id for answer in self.driver.answers}
         self.acked |= {f"job{i:03d}" for i in range(self.driver.counter - count, self.driver.counter)} - refused
         self.perform(self.driver.commands)
@@ -109,9 +128,10 @@ class World(RuleBasedStateMachine):
             return
         job = self.pick(which, ids)
         try:
-            self.say(events.CancelRequested(job, "bob" if stranger else "alice", "alice"))
+            self.say(events.CancelRequested(job, "mallory" if stranger else self.driver.record(job).tenant, "alice"))
         except NotFound:
-            assert stranger
+            # After a crash the core knows unfinished jobs; the shell recalls others before it asks.
+            assert stranger or not self.driver.core.knows_job(job)
         except InvalidState:
             assert self.driver.record(job).terminal
         else:
@@ -121,7 +141,7 @@ class World(RuleBasedStateMachine):
     @rule(which=st.integers(0, 99))
     def tag(self, which):
         if self.live():
-            self.say(events.TagsChanged(self.pick(which, self.live()), "alice", (f"t{which}",)))
+            self.say(events.TagsChanged(self.pick(which, self.live()), None, (f"t{which}",)))
 
     # -- compilers -----------------------------------------------------------------------------------------------
 
@@ -138,7 +158,7 @@ class World(RuleBasedStateMachine):
         if not again:
             self.leases.remove(lease)
         ok, bad = {"profile": profile(), "executable": b"x"}, {"error": error("compile_failed")}
-        reports = tuple(CompileReport(job, attempt, **(ok if good else bad)) for job, attempt in lease.tasks)
+        reports = tuple(CompileReport(o.job_id, o.attempt, **(ok if good else bad)) for o in lease.tasks)
         self.say(events.JobsCompiled(lease.compiler, lease.incarnation, reports))
 
     @rule()
@@ -263,6 +283,29 @@ class World(RuleBasedStateMachine):
                 assert job not in self.cancelled, "a cancelled job was completed"
             if job in self.cancelled:
                 assert record.cancel_requested
+
+    @invariant()
+    def every_transition_is_legal(self):
+        changes = self.driver.store.changes
+        for change in changes[self.followed :]:
+            assert self.states.get(change.job_id) is change.from_state
+            assert change.from_state is None or (change.from_state, change.to_state) in EDGES
+            self.states[change.job_id] = change.to_state
+        self.followed = len(changes)
+        assert all(self.states[job] is record.state for job, record in self.driver.store.records.items())
+
+    @invariant()
+    def no_quota_is_exceeded(self):
+        for tenant, policy in TENANTS.items():
+            own = [record for record in self.driver.store.records.values() if record.tenant == tenant]
+            running = [record for record in own if record.state.value in {"Allocating", "Executing"}]
+            assert policy.max_running is None or len(running) <= policy.max_running
+            assert policy.max_queued is None or sum(not record.terminal for record in own) <= policy.max_queued
+            charged = Counter()
+            for record in own:
+                if record.qpu_s is not None:
+                    charged[record.finished_at // policy.period_s] += record.qpu_s
+            assert policy.max_qpu_s is None or max(charged.values(), default=0.0) <= policy.max_qpu_s
 
     @invariant()
     def no_agent_holds_more_than_it_offered(self):

@@ -52,11 +52,32 @@ def test_explain_is_plain_data_about_job_and_device(driver):
         "public_state": "QUEUED",
         "attempt": 0,
         "retries": 0,
+        "preemptions": 0,
+        "promoted_at": None,
         "position": 0,
         "device": DEVICE,
         "device_status": "online",
         "agents": ["a"],
         "reason": "it is next; the agents are busy",
+        "ahead": [],
+        "policy": "priority",
+        "candidates": [
+            {
+                "device": DEVICE,
+                "score": 0.0,
+                "contributions": {"waiting_s": 0.0},
+                "chosen": True,
+                "refusal": "",
+                "fidelity": None,
+                "qpu_s": 2.5,
+                "estimated_s": 0.001,
+                "calibration_id": "c",
+            }
+        ],
+        "estimated_start": {"at": driver.now, "low": driver.now, "high": driver.now},
+        "changes": [
+            f"at {driver.now + 3600:.3f} s since the epoch it has waited longer than its level allows and goes first"
+        ],
     }
 
 

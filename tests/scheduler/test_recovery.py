@@ -9,14 +9,14 @@ import pytest
 from qrtx_ray.errors import InternalError
 from qrtx_ray.model import TaskState
 from qrtx_ray.scheduler import events
-from qrtx_ray.scheduler.commands import RecordMetadata, StopAttempt
+from qrtx_ray.scheduler.commands import CompileOrder, RecordMetadata, StopAttempt
 from tests.scheduler.driving import DEVICE, DEVICES, OTHER, Driver, broken, done
 
 
 def test_a_pending_job_is_compiled_after_a_restart(driver):
     job = driver.submit()
     assert driver.crash() == []
-    assert driver.compiler()[0].tasks == ((job, 2),)
+    assert driver.compiler()[0].tasks == (CompileOrder(job, 2),)
 
 
 def test_a_compiling_job_goes_back_to_pending_and_the_old_lease_is_fenced(driver):
@@ -25,7 +25,7 @@ def test_a_compiling_job_goes_back_to_pending_and_the_old_lease_is_fenced(driver
     driver.crash()
     assert (driver.state(job), driver.store.changes[-1].reason) == ("Pending", "scheduler restarted")
     (new,) = driver.compiler()
-    assert new.tasks[0][1] > old.tasks[0][1]
+    assert new.tasks[0].attempt > old.tasks[0].attempt
     driver.compiled(old)
     assert driver.state(job) == "Compiling"
     driver.compiled(new)

@@ -70,6 +70,9 @@ def test_a_line_of_a_hundred_thousand_takes_and_gives_like_one_of_a_thousand():
 
 def test_the_blocks_of_a_long_line_stay_short():
     line = crowded(20_000).core._world.devices[DEVICE].line
-    assert max(map(len, line._blocks)) <= 1024
-    assert len(line._blocks) <= 20_000 / 256 + 1
-    assert list(line) == sorted(line)
+    queues = [queue for lane in (*line._lanes, *line._overdue) for queue in lane.queues.values()]
+    assert sum(map(len, queues)) == 20_000
+    for queue in queues:
+        assert max(map(len, queue._blocks)) <= 1024
+        assert len(queue._blocks) <= len(queue) / 256 + 1
+        assert list(queue) == sorted(queue)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from qrtx_ray.scheduler import events
-from qrtx_ray.scheduler.commands import Compile, Duplicate, Refuse
+from qrtx_ray.scheduler.commands import Compile, CompileOrder, Duplicate, Refuse
 from tests.scheduler.driving import OTHER, Driver, done, request
 
 
@@ -111,7 +111,7 @@ def test_a_job_goes_to_a_parked_compiler_at_once(driver):
     (command,) = submit(driver, ("j", request(device=OTHER)))
     assert isinstance(command, Compile)
     assert driver.state("j") == "Compiling"
-    assert command.tasks == (("j", driver.record("j").version),)
+    assert command.tasks == (CompileOrder("j", driver.record("j").version),)
 
 
 def test_tags_can_be_changed_at_any_time_and_cost_one_version(driver):

@@ -42,8 +42,8 @@ def test_the_configured_queue_timeout_holds_when_the_job_names_none():
 def test_without_a_queue_timeout_a_job_waits_for_ever():
     driver = Driver(queue_timeout_s=None)
     job = driver.submit()
-    assert driver.core.next_wakeup(driver.now) is None
     driver.tick(1e9)
+    assert driver.core.next_wakeup(driver.now) is None
     assert driver.state(job) == "Pending"
 
 

@@ -1,0 +1,240 @@
+"""Why a job is where it is, and what would change that: plain data for people.
+
+What belongs to others shows only as numbers: how many jobs of which level stand before it, never whose or which.
+
+::
+
+    {"job_id", "state", "public_state", "attempt", "retries", "preemptions", "promoted_at", "position", "device",
+     "device_status", "agents", "reason",
+     "ahead": [{"level", "count"}],
+     "policy": name of the placement policy,
+     "candidates": [{"device", "score", "contributions", "chosen", "refusal", "fidelity", "qpu_s", "estimated_s",
+                     "calibration_id"}],
+     "estimated_start": {"at", "low", "high"} (seconds since the epoch) or None,
+     "changes": [text]}
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qrtx_ray.model import Candidate, DeviceStatus, JobId, JobRecord, Level, TaskState
+from qrtx_ray.scheduler.calibration import Phase
+from qrtx_ray.scheduler.job import ON_AGENT, Job
+from qrtx_ray.scheduler.lines import DeviceLine
+from qrtx_ray.scheduler.placement import place
+from qrtx_ray.scheduler.reading import device_status, position
+from qrtx_ray.scheduler.states import PUBLIC_STATES
+from qrtx_ray.scheduler.waiting import Wait, expected_wait, work_ahead
+from qrtx_ray.scheduler.workers import Device, belongs
+from qrtx_ray.scheduler.world import World
+
+__all__ = ["explain"]
+
+
+def explain(world: World, job_id: JobId) -> dict[str, Any]:
+    """Everything about where the job is.
+
+    Raises:
+        NotFound: Not in memory.
+    """
+    record = world.record(job_id)
+    device = world.devices.get(record.device)
+    job = world.jobs.get(job_id)
+    if job is not None and record.terminal:
+        job = None
+    wait = _wait(world, job, device)
+    return {
+        "job_id": job_id,
+        "state": record.state.value,
+        "public_state": PUBLIC_STATES[record.state].value,
+        "attempt": record.attempt,
+        "retries": record.retries,
+        "preemptions": record.preemptions,
+        "promoted_at": record.promoted_at,
+        "position": position(world, job_id),
+        "device": record.device,
+        "device_status": (device_status(device) if device else DeviceStatus.OFFLINE).value,
+        "agents": sorted(device.agents) if device else [],
+        "reason": _reason(world, job, device) if job else f"it is {record.state.value}",
+        "ahead": _ahead(job, device),
+        "policy": world.policy.name,
+        "candidates": _candidates(world, record, job),
+        "estimated_start": _start(world, job, wait),
+        "changes": _changes(world, job, device, wait) if job else [],
+    }
+
+
+# -- why ---------------------------------------------------------------------------------------------------------
+
+
+def _reason(world: World, job: Job, device: Device | None) -> str:
+    record = job.record
+    if record.cancel_requested:
+        return f"waits until agent {record.agent} has stopped it"
+    if record.state is TaskState.PENDING:
+        return "waits for a compiler" if world.compilers else "no compiler is there"
+    if record.state is TaskState.COMPILING:
+        return f"is with compiler {job.compiler.name}" if job.compiler else "is being compiled"
+    if record.state is TaskState.QUEUED:
+        return _why_queued(world, job, device)
+    if record.state in ON_AGENT and job.agent is None:
+        return f"waits for agent {record.agent} to come back after a restart"
+    if record.state is TaskState.ALLOCATING:
+        return f"waits on agent {record.agent} for the group before it"
+    return f"runs on agent {record.agent}"
+
+
+def _why_queued(world: World, job: Job, device: Device | None) -> str:
+    record = job.record
+    if not isinstance(job.line, DeviceLine):
+        return f"waits {max((record.not_before or 0.0) - world.now, 0.0):.3f} s before its next attempt"
+    if device is None or device.paused:
+        return "the device is paused"
+    if not device.agents:
+        return "no agent serves the device"
+    held_up = _held_up(world, job, device)
+    if held_up:
+        return held_up
+    ahead = job.line.ahead_of(job)
+    return f"{ahead} jobs are ahead of it" if ahead else "it is next; the agents are busy"
+
+
+def _held_up(world: World, job: Job, device: Device) -> str:
+    state = device.calibration
+    if state is not None and state.phase is Phase.DRAINING:
+        return "the device drains for a calibration"
+    if state is not None and state.phase is Phase.CALIBRATING:
+        return f"the device is being calibrated for {max(state.until - world.now, 0.0):.3f} s more"
+    window = device.window
+    if window is not None and not window.admits(job.record):
+        return f"the device is reserved until {window.reservation.ends_at:.3f} s since the epoch"
+    if job.account.full:
+        return f"its tenant has {job.account.running} jobs running, which is its quota `running`"
+    return ""
+
+
+# -- who goes before it ------------------------------------------------------------------------------------------
+
+
+def _ahead(job: Job | None, device: Device | None) -> list[dict[str, Any]]:
+    """The jobs before it by level: all of higher levels, the rest of its own."""
+    if job is None or device is None or not isinstance(job.line, DeviceLine):
+        return []
+    left = job.line.ahead_of(job)
+    out = []
+    for level in Level:
+        count = min(left, device.waiting[level] if level < job.level else left if level == job.level else 0)
+        left -= count
+        if count:
+            out.append({"level": level.name.lower(), "count": count})
+    return out
+
+
+def _wait(world: World, job: Job | None, device: Device | None) -> Wait | None:
+    if job is None or device is None or not isinstance(job.line, DeviceLine):
+        return None
+    own = next((one for one in device.reservations.values() if belongs(job.record, one)), None)
+    return expected_wait(world, device, job.level, ahead=work_ahead(device, job), own=own)
+
+
+def _start(world: World, job: Job | None, wait: Wait | None) -> dict[str, float] | None:
+    if job is not None and job.record.started_at is not None:
+        at = job.record.started_at
+        return {"at": at, "low": at, "high": at}
+    if wait is None:
+        return None
+    now = world.now
+    return {"at": now + wait.expected_s, "low": now + wait.low_s, "high": now + wait.high_s}
+
+
+# -- where it could go -------------------------------------------------------------------------------------------
+
+
+def _candidates(world: World, record: JobRecord, job: Job | None) -> list[dict[str, Any]]:
+    """As the policy saw them when it chose; after a restart, as it sees them now. The device that a job named itself is
+    its only candidate.
+    """
+    candidates = record.candidates or _named(record)
+    known = {one.device: one for one in candidates}
+    scored = job.scored if job is not None and job.scored else tuple(place(world, record, candidates))
+    return [
+        {
+            "device": one.device,
+            "score": None if one.refusal else one.score,
+            "contributions": dict(one.contributions),
+            "chosen": one.device == record.device,
+            "refusal": one.refusal,
+            "fidelity": known[one.device].fidelity,
+            "qpu_s": known[one.device].qpu_s,
+            "estimated_s": known[one.device].estimated_s,
+            "calibration_id": known[one.device].calibration_id,
+        }
+        for one in scored
+        if one.device in known
+    ]
+
+
+def _named(record: JobRecord) -> tuple[Candidate, ...]:
+    profile = record.profile
+    if profile is None:
+        return ()
+    return (Candidate(record.device, profile.calibration_id, profile.fidelity, profile.qpu_s, profile.estimated_s),)
+
+
+# -- what would change it ----------------------------------------------------------------------------------------
+
+
+def _changes(world: World, job: Job, device: Device | None, wait: Wait | None) -> list[str]:
+    record = job.record
+    if record.state is TaskState.PENDING and not world.compilers:
+        return ["a compiler that joins"]
+    if record.state is not TaskState.QUEUED or device is None:
+        return []
+    out = []
+    if not isinstance(job.line, DeviceLine):
+        return ["nothing but time: it waits out the pause before its next attempt"]
+    if device.paused:
+        out.append("the operator resumes the device")
+    if not device.agents:
+        out.append("an agent that serves the device joins")
+    if job.account.full:
+        out.append("one of its tenant's running jobs ends, or its quota `running` is raised")
+    window = device.window
+    if window is not None and not window.admits(record):
+        out.append(f"the reservation of the device ends, at {window.reservation.ends_at:.3f} s since the epoch")
+    out += _higher(job, device)
+    promotion = world.promotion_at(job)
+    if promotion is not None:
+        out.append(f"at {promotion:.3f} s since the epoch it has waited longer than its level allows and goes first")
+    hopeless = world.hopeless_from(record)
+    if hopeless is not None:
+        out.append(
+            f"unless it starts by {hopeless:.3f} s since the epoch it fails, for its deadline cannot be met then"
+        )
+    if len(device.agents) and wait is not None and wait.expected_s > 0:
+        faster = wait.expected_s * len(device.agents) / (len(device.agents) + 1)
+        out.append(f"one agent more at the device: about {faster:.3g} s of waiting instead of {wait.expected_s:.3g} s")
+    return out + _elsewhere(world, record, wait)
+
+
+def _higher(job: Job, device: Device) -> list[str]:
+    if job.level == Level.CRITICAL or job.record.promoted_at is not None:
+        return []
+    assert isinstance(job.line, DeviceLine)
+    ahead, above = job.line.ahead_of(job), Level(job.level - 1)
+    fewer = ahead - sum(device.waiting[: above + 1])
+    return [f"at level {above.name.lower()} about {fewer} fewer jobs would go before it"] if fewer > 0 else []
+
+
+def _elsewhere(world: World, record: JobRecord, wait: Wait | None) -> list[str]:
+    """Devices of its survey where it would start sooner."""
+    out = []
+    for candidate in record.candidates:
+        other = world.devices.get(candidate.device)
+        if other is None or candidate.refusal or candidate.device == record.device:
+            continue
+        there = expected_wait(world, other, record.level)
+        if there is not None and (wait is None or there.expected_s < wait.expected_s):
+            out.append(f"on {candidate.device} it would start in about {there.expected_s:.3g} s")
+    return out

@@ -1,0 +1,164 @@
+"""Jobs that leave their device to the scheduler find one, and another one when theirs is lost to them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from qrtx_ray.model import AUTO_DEVICE, Candidate, CompileReport
+from qrtx_ray.scheduler.job import Job
+from qrtx_ray.scheduler.outcomes import fail
+from qrtx_ray.scheduler.placement import place, refusal_of_all
+from qrtx_ray.scheduler.states import Trigger
+from qrtx_ray.scheduler.workers import Device
+from qrtx_ray.scheduler.world import World
+
+__all__ = [
+    "ALARM",
+    "look_for_stranded",
+    "on_placement_due",
+    "recompile",
+    "settle_in",
+    "settle_survey",
+    "vacate",
+]
+
+ALARM = "placement"
+STRANDED = f"{ALARM}/"  # of no one device
+KEPT_CANDIDATES = 16  #: that stay with a job: it is written with every change, and who may go to 68 devices goes to the best
+_SURVEYED = (Trigger.SURVEYED,)
+_REPLACED = (Trigger.REPLACED,)
+
+
+def settle_survey(world: World, job: Job, report: CompileReport) -> None:
+    """The survey came back: the policy chooses, and the job is compiled for what it chose."""
+    record = job.record
+    scored = place(world, record, report.candidates)
+    if not scored or scored[0].refusal:
+        error = refusal_of_all(world, record, report.candidates)
+        world.amend(job, {"candidates": report.candidates})
+        fail(world, job, error)
+        return
+    job.scored = tuple(scored)
+    best = scored[0].device
+    world.promise(job, _candidate(report.candidates, best))
+    kept = {option.device for option in scored[:KEPT_CANDIDATES]}
+    candidates = tuple(candidate for candidate in report.candidates if candidate.device in kept)
+    world.advance(job, _SURVEYED, f"goes to {best}", device=best, candidates=candidates)
+    world.enqueue(job)
+    world.arm(job)
+
+
+def settle_in(world: World, job: Job) -> None:
+    """The job came into its device's line; much may have changed there while it was with a compiler."""
+    record = job.record
+    device = world.devices[record.device]
+    if record.id not in device.movable:
+        return
+    if device.closed:
+        _move_away(world, device, job)
+    elif not device.agents:
+        look_for_stranded(world)
+    else:
+        _compile_anew(world, device, job)
+
+
+def vacate(world: World, *devices: Device) -> None:
+    """The devices take no work for a while: what waits for them and may choose goes elsewhere, where that is better.
+
+    A long line is gone through in several steps, so that no event costs much.
+    """
+    _look_at_all(world, devices, _move_away)
+
+
+def recompile(world: World, device: Device) -> None:
+    """The device was calibrated: what waits for it with an older calibration behind it and may choose, or insists on a
+    fidelity, is looked at anew. Other jobs run as they are.
+    """
+    _look_at_all(world, (device,), _compile_anew)
+
+
+def _look_at_all(
+    world: World, devices: Sequence[Device], moving: Callable[[World, Device, Job], None]
+) -> None:
+    for device in devices:
+        device.movers, device.moving = len(device.movable), moving
+        if device.movers:
+            world.alarms.arm(f"{ALARM}/{device.info.name}", world.now)
+    first = next((device for device in devices if device.movers), None)
+    if first is not None:
+        on_placement_due(world, first.info.name)
+
+
+def look_for_stranded(world: World) -> None:
+    """Have jobs that may choose and wait where nobody takes work looked at, when agents have had time to come (back)."""
+    if world.alarms.due(STRANDED) is None and any(_strands(device) for device in world.devices.values()):
+        world.alarms.arm(STRANDED, world.now + world.settings.agent_grace_s)
+
+
+def _strands(device: Device) -> bool:
+    return bool(device.movable) and _idles(device)
+
+
+def _idles(device: Device) -> bool:
+    """Whether it takes no work until somebody does something about that."""
+    return device.paused or not device.agents
+
+
+def on_placement_due(world: World, name: str) -> None:
+    """Go on with the jobs that are to be looked at; without a name, find out where there are any."""
+    if not name:
+        vacate(world, *[device for device in world.devices.values() if _strands(device)])
+        return
+    device = world.devices[name]
+    for _ in range(min(world.settings.placements_batch, device.movers, len(device.movable))):
+        job_id, job = next(iter(device.movable.items()))
+        device.movable.move_to_end(job_id)
+        device.movers -= 1
+        if device.moving is not None:
+            device.moving(world, device, job)
+    device.movers = min(device.movers, len(device.movable))
+    world.alarms.arm(f"{ALARM}/{name}", world.now if device.movers else None)
+
+
+def _move_away(world: World, device: Device, job: Job) -> None:
+    record = job.record
+    if not record.choices or not record.candidates or not _may_move(world, device, job):
+        return
+    scored = place(world, record, record.candidates)
+    best = scored[0].device
+    there = world.devices.get(best)
+    if scored[0].refusal or best == record.device or there is None or _idles(there):
+        return
+    job.scored = tuple(scored)
+    world.promise(job, _candidate(record.candidates, best))
+    _send_back(world, job, f"goes to {best}", best)
+
+
+def _compile_anew(world: World, device: Device, job: Job) -> None:
+    record = job.record
+    profile = record.profile
+    if profile is None or profile.noise_id == device.noise_id or not _may_move(world, device, job):
+        return
+    # What the new figures make of the circuits only the compiler can tell; for a job that may choose, all devices count.
+    _send_back(world, job, "calibrated", AUTO_DEVICE if record.choices else record.device)
+
+
+def _candidate(candidates: tuple[Candidate, ...], device: str) -> Candidate:
+    return next(candidate for candidate in candidates if candidate.device == device)
+
+
+def _may_move(world: World, device: Device, job: Job) -> bool:
+    # What was kept of a preempted run belongs to its device: it is given up only where nobody is left to go on with it.
+    kept = job.record.checkpoint_sha256 is not None and bool(device.agents)
+    return job.placements < world.settings.max_placements and not kept
+
+
+def _send_back(world: World, job: Job, reason: str, device: str) -> None:
+    world.leave_line(job)
+    job.placements += 1
+    world.replaced += 1
+    world.forget_executable(job)
+    changes = {"device": device, "profile": None, "checkpoint_sha256": None}
+    world.advance(job, _REPLACED, reason, **changes)
+    world.enqueue(job)
+    world.arm(job)
