@@ -38,6 +38,7 @@ class MemoryData:
     changes: dict[int, JobChange] = field(default_factory=dict)
     histories: dict[JobId, tuple[JobChange, ...]] = field(default_factory=dict)
     payloads: dict[tuple[JobId, str], bytes] = field(default_factory=dict)
+    facts: dict[str, str] = field(default_factory=dict)
 
 
 class MemoryStore:
@@ -84,6 +85,10 @@ class MemoryStore:
     def last_number(self) -> int:
         with self._open():
             return self.data.last_number
+
+    def facts(self) -> dict[str, str]:
+        with self._open():
+            return dict(sorted(self.data.facts.items()))
 
     def record(self, job_id: JobId) -> JobRecord | None:
         with self._open():
@@ -161,6 +166,10 @@ class _Writing:
             self._set(self._data.payloads, (job_id, kind), body)
         for dropped in transaction.drop_payloads:
             self._set(self._data.payloads, dropped, None)
+        for key, value in transaction.facts:
+            if not key or not _is_text(key + (value or "")):
+                raise StoreConflict("the store's rules refuse the fact: no key, or what is not text")
+            self._set(self._data.facts, key, value)
         for job_id in transaction.deletions:
             self._delete(job_id)
 
@@ -240,11 +249,17 @@ def _check_rules(record: JobRecord) -> None:
 
 
 def _fits(change: JobChange) -> bool:
-    try:
-        change.reason.encode()
-    except UnicodeEncodeError:
+    if not _is_text(change.reason):
         return False
     return change.sequence < _BIGGEST and 0 <= change.attempt < _BIGGEST and not math.isnan(change.at)
+
+
+def _is_text(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _may_follow(before: JobRecord, record: JobRecord) -> bool:

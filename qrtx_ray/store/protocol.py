@@ -26,6 +26,7 @@ class Transaction:
         payloads: ``(job id, kind, bytes)`` to put beside a row (replaces one of the same kind).
         drop_payloads: ``(job id, kind)`` no longer needed.
         deletions: Jobs to remove with their history and payloads; unknown ones are passed over.
+        facts: ``(key, text)`` to keep beside the jobs, in place of what was kept under the key; None removes it.
     """
 
     records: tuple[JobRecord, ...] = ()
@@ -33,6 +34,7 @@ class Transaction:
     payloads: tuple[tuple[JobId, str, bytes], ...] = ()
     drop_payloads: tuple[tuple[JobId, str], ...] = ()
     deletions: tuple[JobId, ...] = ()
+    facts: tuple[tuple[str, str | None], ...] = ()
 
 
 class Store(Protocol):
@@ -69,6 +71,10 @@ class Store(Protocol):
 
     def last_number(self) -> int:
         """Highest job number ever kept, also of jobs deleted since; 0 when there was none."""
+        ...
+
+    def facts(self) -> dict[str, str]:
+        """Everything kept by `Transaction.facts`, by key."""
         ...
 
     def record(self, job_id: JobId) -> JobRecord | None:

@@ -2,18 +2,22 @@
 
 A key that this version does not know is refused, not ignored: a record is rewritten whole with every change, so an
 ignored key would be lost for good by the first write after a rollback. A key that is missing takes the field's
-default: it was written by an older version. Numbers that JSON has no word for (NaN, infinity) are refused on writing.
+default: it was written by an older version, or it is one that few jobs use (`_RARE`) and was left out, so that the rows of
+all other jobs do not grow. Numbers that JSON has no word for (NaN, infinity) are
+refused on writing.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import fields
+from operator import attrgetter
 from typing import Any
 
 import orjson
 
 from qrtx_ray.errors import ErrorInfo, PersistError, StoreConflict
-from qrtx_ray.model import CircuitProfile, JobRecord, PayloadFormat, Program, TaskState
+from qrtx_ray.model import Candidate, CircuitProfile, JobRecord, PayloadFormat, Program, TaskState
 
 __all__ = ["record_from_json", "record_to_json"]
 
@@ -28,8 +32,20 @@ _FLOATS = (
     "not_before",
     "progress",
     "qpu_s",
+    "deadline_at",
+    "fidelity_floor",
+    "promoted_at",
 )
-_PROFILE_FLOATS = ("estimated_s", "qpu_s")
+_PROFILE_FLOATS = ("estimated_s", "qpu_s", "fidelity", "sensitivity")
+_CANDIDATE_FLOATS = ("fidelity", "qpu_s", "estimated_s")
+
+
+_FIELDS = {field.name: field.default for field in fields(JobRecord)}
+_RARE = dict(list(_FIELDS.items())[list(_FIELDS).index("choices") :])
+_values = attrgetter(*_FIELDS)
+# How a text ends in which all of them are left out. Quotation marks inside a text are escaped: no text looks like this.
+_RARE_END = orjson.dumps(_RARE).replace(b"{", b",", 1)
+_NO_NOISE, _NOTHING = b',"noise_id":""}', b"}"
 
 
 def record_to_json(record: JobRecord) -> str:
@@ -42,11 +58,21 @@ def record_to_json(record: JobRecord) -> str:
     _check_finite(record, _FLOATS, "")
     if record.profile is not None:
         _check_finite(record.profile, _PROFILE_FLOATS, "profile.")
+    for index, candidate in enumerate(record.candidates):
+        _check_finite(candidate, _CANDIDATE_FLOATS, f"candidates[{index}].")
     try:
-        return orjson.dumps(record).decode()
+        text = orjson.dumps(record)
+        if text.endswith(_RARE_END):
+            text = text.removesuffix(_RARE_END) + _NOTHING
+        else:
+            said = zip(_FIELDS, _values(record), strict=True)
+            text = orjson.dumps({name: value for name, value in said if name not in _RARE or value != _RARE[name]})
     except TypeError as error:  # orjson.JSONEncodeError is a TypeError; its text may quote the value
         msg = f"the record of job {record.id!r:.40} holds a value that JSON cannot carry"
         raise StoreConflict(msg) from error
+    if record.profile is not None and not record.profile.noise_id:
+        text = text.replace(_NO_NOISE, _NOTHING)
+    return text.decode()
 
 
 def record_from_json(text: str | bytes) -> JobRecord:
@@ -61,6 +87,8 @@ def record_from_json(text: str | bytes) -> JobRecord:
         data["payload_format"] = PayloadFormat(data["payload_format"])
         data["state"] = TaskState(data["state"])
         data["tags"] = tuple(data.get("tags", ()))
+        data["choices"] = tuple(data.get("choices", ()))
+        data["candidates"] = tuple(Candidate(**item) for item in data.get("candidates", ()))
         if data.get("profile") is not None:
             data["profile"] = CircuitProfile(**data["profile"])
         if data.get("error") is not None:
@@ -70,7 +98,7 @@ def record_from_json(text: str | bytes) -> JobRecord:
         raise PersistError("a stored job record cannot be read: damaged, or written by a newer version") from error
 
 
-def _check_finite(value: JobRecord | CircuitProfile, names: tuple[str, ...], prefix: str) -> None:
+def _check_finite(value: JobRecord | CircuitProfile | Candidate, names: tuple[str, ...], prefix: str) -> None:
     for name in names:
         number = getattr(value, name)
         if number is not None and not math.isfinite(number):

@@ -57,3 +57,9 @@ CREATE TABLE payload (
     body BLOB NOT NULL,
     PRIMARY KEY (job_id, kind)
 ) STRICT;
+
+-- What the scheduler must know again after a restart besides the jobs: reservations, calibrations, usage. Values are JSON.
+CREATE TABLE fact (
+    key TEXT PRIMARY KEY CHECK (key <> ''),
+    value TEXT NOT NULL
+) STRICT, WITHOUT ROWID;

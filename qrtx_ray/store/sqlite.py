@@ -101,6 +101,9 @@ class SqliteStore:
     def last_number(self) -> int:
         return int(self._rows(sql.LAST_NUMBER, ())[0][0])
 
+    def facts(self) -> dict[str, str]:
+        return dict(self._rows("SELECT key, value FROM fact ORDER BY key", ()))
+
     def record(self, job_id: JobId) -> JobRecord | None:
         found = self._records("SELECT record FROM job WHERE id = ?", (job_id,))
         return found[0] if found else None
@@ -233,6 +236,11 @@ def _apply(db: sqlite3.Connection, transaction: Transaction, rows: list[dict[str
         db.execute(sql.PUT_PAYLOAD, payload)
     for dropped in transaction.drop_payloads:
         db.execute(sql.DROP_PAYLOAD, dropped)
+    for key, value in transaction.facts:
+        if value is None:
+            db.execute(sql.DROP_FACT, (key,))
+        else:
+            db.execute(sql.PUT_FACT, (key, value))
     if transaction.deletions:
         db.execute(sql.KEEP_MARKS)
         db.executemany(sql.DELETE_JOB, ((job_id,) for job_id in transaction.deletions))

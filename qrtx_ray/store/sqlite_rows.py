@@ -11,12 +11,14 @@ from qrtx_ray.store.record_json import record_to_json
 
 __all__ = [
     "DELETE_JOB",
+    "DROP_FACT",
     "DROP_PAYLOAD",
     "INSERT_CHANGE",
     "INSERT_JOB",
     "KEEP_MARKS",
     "LAST_NUMBER",
     "LAST_SEQUENCE",
+    "PUT_FACT",
     "PUT_PAYLOAD",
     "UPDATE_JOB",
     "change_from_row",
@@ -50,6 +52,9 @@ PUT_PAYLOAD = """
 INSERT INTO payload (job_id, kind, body) VALUES (?, ?, ?)
 ON CONFLICT (job_id, kind) DO UPDATE SET body = excluded.body
 """
+
+PUT_FACT = "INSERT INTO fact (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
+DROP_FACT = "DELETE FROM fact WHERE key = ?"
 
 DROP_PAYLOAD = "DELETE FROM payload WHERE job_id = ? AND kind = ?"
 DELETE_JOB = "DELETE FROM job WHERE id = ?"

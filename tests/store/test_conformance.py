@@ -10,6 +10,7 @@ from qrtx_ray.errors import PersistError, StoreConflict
 from qrtx_ray.model import TERMINAL_STATES, CircuitProfile, JobQuery, Program, TaskState
 from qrtx_ray.store.protocol import Transaction
 from tests.store.building import after, change, inserting, job, job_id
+from tests.store.postgres import URL
 
 PROFILE = CircuitProfile(5, 12, 4, 1, 1024, 0.1, 4096, 2.5, "k", "abc", "aer")
 
@@ -33,6 +34,11 @@ def snapshot(store):
     )
 
 
+def test_postgresql_is_among_the_stores():
+    if not URL:
+        pytest.skip("no PostgreSQL: set QRTX_TEST_POSTGRES_URL, or run under scripts/postgres_for_tests.py")
+
+
 def test_an_empty_store_knows_nothing(store):
     assert store.live_records() == []
     assert store.last_sequence() == 0
@@ -45,6 +51,23 @@ def test_an_empty_store_knows_nothing(store):
     assert store.changes_since(0, 10) == []
     assert store.payloads([job_id(1)], "request") == {}
     assert store.usage_qpu_s("alice", 0.0) == 0.0
+    assert store.facts() == {}
+
+
+def test_facts_are_kept_beside_the_jobs_and_replaced_by_key(store):
+    store.commit([Transaction(facts=(("device/b", "1"), ("device/a", "ü"), ("usage/alice", "{}")))])
+    store.commit([Transaction(facts=(("device/b", "2"), ("usage/alice", None), ("unknown", None)))])
+    assert store.facts() == {"device/a": "ü", "device/b": "2"}
+
+
+@pytest.mark.parametrize("fact", [("", "1"), ("\ud800", "1"), ("k", "\ud800")])
+def test_a_refused_fact_takes_the_whole_group_with_it(store, fact):
+    store.commit([Transaction(facts=(("k", "old"), ("gone", "1")))])
+    guilty = Transaction(facts=(("k", "new"), ("gone", None), fact))
+    with pytest.raises(StoreConflict):
+        store.commit([inserting(1), guilty])
+    assert store.facts() == {"gone": "1", "k": "old"}
+    assert store.record(job_id(1)) is None
 
 
 def test_what_was_committed_is_read_back_as_it_was(store):
@@ -122,6 +145,27 @@ def test_a_refused_transaction_takes_its_whole_group_with_it(store, guilty):
         store.commit([guilty])
     assert snapshot(store) == before
     store.commit([innocent])
+
+
+def test_what_is_put_after_it_was_dropped_or_deleted_is_there(store):
+    store.commit([inserting(1), inserting(2)])
+    again = Transaction(payloads=((job_id(1), "request", b"again"),), facts=(("k", "2"),))
+    drop = Transaction(drop_payloads=((job_id(1), "request"),), facts=(("k", "1"), ("k", None)))
+    anew = Transaction((job(2, device="fake_lima@aer"),), (change(9, 2),))
+    store.commit([drop, again, Transaction(deletions=(job_id(2),)), anew])
+    assert store.payloads([job_id(1), job_id(2)], "request") == {job_id(1): b"again"}
+    assert store.record(job_id(2)).device == "fake_lima@aer"
+    assert store.history(job_id(2)) == [change(9, 2)]
+    assert store.facts() == {"k": "2"}
+
+
+def test_the_guilty_one_of_several_rows_is_named(store):
+    put(store, job(1), job(2), job(3))
+    with pytest.raises(StoreConflict, match=f"{job_id(2)}.*version 3"):
+        put(store, after(job(1)), job(2, version=3), after(job(3)))
+    with pytest.raises(StoreConflict):
+        store.commit([Transaction((after(job(4)),)), Transaction((job(4),))])
+    assert [record.version for record in store.live_records()] == [1, 1, 1]
 
 
 def test_versions_are_compared_and_set(store):
@@ -261,6 +305,8 @@ def test_a_replaced_owner_cannot_write_but_can_read(another):
     with pytest.raises(StoreConflict, match="newer scheduler"):
         old.commit([inserting(2)])
     new.commit([inserting(2)])
+    with pytest.raises(StoreConflict, match="newer scheduler"):
+        old.commit([Transaction((job(2),), facts=(("k", "1"),))])
     assert old.record(job_id(2)) == job(2)
     assert old.open_epoch() == first + 2
     with pytest.raises(StoreConflict, match="newer scheduler"):

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qrtx_ray.errors import ErrorInfo, PersistError, StoreConflict
-from qrtx_ray.model import CircuitProfile, JobRecord, PayloadFormat, Program, TaskState
+from qrtx_ray.model import Candidate, CircuitProfile, JobRecord, PayloadFormat, Program, TaskState
 from qrtx_ray.store.record_json import record_from_json, record_to_json
 from tests.store.building import job
 
@@ -41,11 +41,27 @@ def values_of(kind):
 
 BY_TYPE["CircuitProfile"] = values_of(CircuitProfile)
 BY_TYPE["ErrorInfo"] = values_of(ErrorInfo)
+BY_TYPE["tuple[Candidate, ...]"] = st.lists(values_of(Candidate), max_size=3).map(tuple)
+RARE = [field.name for field in dataclasses.fields(JobRecord)][-9:]
 
 
 @given(values_of(JobRecord))
 @settings(deadline=None, derandomize=True, max_examples=200)
 def test_a_record_comes_back_as_it_was(record):
+    assert record_from_json(record_to_json(record)) == record
+
+
+def test_what_few_jobs_use_takes_no_room_in_the_rows_of_the_others():
+    plain = orjson.loads(record_to_json(job(1)))
+    assert RARE[0] == "choices"
+    assert not plain.keys() & set(RARE)
+    promoted = orjson.loads(record_to_json(job(1, promoted_at=9.0)))
+    assert promoted.keys() - plain.keys() == {"promoted_at"}
+
+
+def test_no_text_of_a_user_is_taken_for_a_field_that_says_nothing():
+    tail = ',"noise_id":""}'
+    record = job(1, name=tail, profile=CircuitProfile(1, 1, 0, 1, 1, 0.1, 1, 0.1, tail, "", ""))
     assert record_from_json(record_to_json(record)) == record
 
 
@@ -86,8 +102,17 @@ def test_numbers_that_are_not_finite_are_refused_by_name(name, number):
     assert caught.value.field == name
 
 
-@pytest.mark.parametrize("name", [f.name for f in dataclasses.fields(CircuitProfile) if f.type == "float"])
+@pytest.mark.parametrize(
+    "name", [f.name for f in dataclasses.fields(CircuitProfile) if str(f.type).startswith("float")]
+)
 def test_numbers_of_the_profile_are_looked_at_too(name):
     profile = CircuitProfile(1, 1, 0, 1, 1, 0.1, 1, 0.1, "", "", "")
     with pytest.raises(StoreConflict, match=f"profile.{name}"):
         record_to_json(job(1, profile=dataclasses.replace(profile, **{name: float("inf")})))
+
+
+@pytest.mark.parametrize("name", [f.name for f in dataclasses.fields(Candidate) if str(f.type).startswith("float")])
+def test_numbers_of_candidates_are_looked_at_too(name):
+    candidates = (Candidate("fake_manila@aer"), Candidate("fake_lima@aer", **{name: float("nan")}))
+    with pytest.raises(StoreConflict, match=f"candidates\\[1\\].{name}"):
+        record_to_json(job(1, candidates=candidates))

@@ -18,8 +18,10 @@ import pytest
 from qrtx_ray.errors import PersistError, StoreConflict, StoreFull
 from qrtx_ray.model import JobQuery, TaskState
 from qrtx_ray.store.protocol import Transaction
+from qrtx_ray.store.schema import install, migrations
 from qrtx_ray.store.sqlite import SqliteStore
 from qrtx_ray.store.sqlite_errors import translated
+from qrtx_ray.store.sqlite_rows import INSERT_JOB, job_row
 from tests.store.building import after, change, inserting, job, job_id
 
 ROOT = Path(__file__).parents[2]
@@ -134,8 +136,9 @@ def test_readers_run_beside_the_writer_and_see_whole_commits(store):
     rounds = []
 
     def read():
-        seen = 0
-        while not done.is_set() or seen == 0:
+        seen, last = 0, False
+        while not last:
+            last = done.is_set()
             page = store.query(JobQuery("alice", limit=1000))
             found = len(page.records)
             if found != page.total or found % 2 or found < seen:
@@ -276,3 +279,19 @@ def test_closing_waits_for_reads_under_way(store):
     for thread in threads:
         thread.join()
     assert ends == ["the store is closed"] * 3
+
+
+def test_a_journal_of_the_first_version_is_taken_over_with_its_jobs(tmp_path):
+    path = tmp_path / "old.db"
+    old = sqlite3.connect(path, isolation_level=None)
+    install(old, migrations()[:1])
+    old.execute(INSERT_JOB, job_row(job(1)))
+    old.close()
+    store = SqliteStore(path)
+    store.open_epoch()
+    assert (store.record(job_id(1)), store.facts()) == (job(1), {})
+    store.commit([Transaction(facts=(("device/a", "1"),))])
+    store.close()
+    again = SqliteStore(path)
+    assert again.facts() == {"device/a": "1"}
+    again.close()

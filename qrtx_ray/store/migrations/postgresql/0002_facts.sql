@@ -1,0 +1,5 @@
+-- What the scheduler must know again after a restart besides the jobs: reservations, calibrations, usage. Values are JSON.
+CREATE TABLE fact (
+    key TEXT COLLATE "C" PRIMARY KEY CHECK (key <> ''),
+    value TEXT NOT NULL
+);
