@@ -79,7 +79,9 @@ async def _connect(plan: dict[str, Any], count: int) -> list[Connection]:
 
 
 async def _throughput(plan: dict[str, Any]) -> dict[str, Any]:
-    """All bodies over some connections: each connection posts its share, then collects the results of its jobs."""
+    """All bodies over some connections: each connection posts its share, a job a request, then collects the results of its
+    jobs, `collect` of them with one request.
+    """
     connections = await _connect(plan, plan["connections"])
     accepted_s: list[float] = []
     answers: list[bytes] = []
@@ -87,12 +89,20 @@ async def _throughput(plan: dict[str, Any]) -> dict[str, Any]:
     async def work(connection: Connection, bodies: list[bytes]) -> None:
         created = [await connection.request("POST", "/v1/jobs", body) for body in bodies]
         accepted_s.append(time.perf_counter() - started)
-        answers.extend([await _result(connection, answer) for answer in created])
+        if size == 1:
+            answers.extend([await _result(connection, answer) for answer in created])
+            return
+        ids = [json.loads(answer)["id"] for answer in created]
+        parts = [ids[first : first + size] for first in range(0, len(ids), size)]
+        collected.extend([await _results(connection, part) for part in parts])
 
+    size = plan.get("collect", 1)
+    collected: list[bytes] = []
     started, cpu = time.perf_counter(), time.process_time()
     shares = [plan["bodies"][index :: len(connections)] for index in range(len(connections))]
     await asyncio.gather(*(work(c, share) for c, share in zip(connections, shares, strict=True)))
     seconds, cpu_s = time.perf_counter() - started, time.process_time() - cpu
+    answers += _apart(collected)
     _check(answers, plan["shots"])
     return {"jobs": len(answers), "seconds": seconds, "accepted_s": max(accepted_s), "load_cpu_s": cpu_s}
 
@@ -106,9 +116,8 @@ async def _batches(plan: dict[str, Any]) -> dict[str, Any]:
     async def work(connection: Connection, bodies: list[bytes]) -> None:
         created = [await connection.request("POST", "/v1/jobs", body) for body in bodies]
         accepted_s.append(time.perf_counter() - started)
-        for answer in created:
-            named = "&".join(f"job={outcome['job']['id']}" for outcome in json.loads(answer)["outcomes"])
-            answers.append(await connection.request("GET", f"/v1/results?wait={PATIENCE_S}&{named}"))
+        named = [[outcome["job"]["id"] for outcome in json.loads(answer)["outcomes"]] for answer in created]
+        answers.extend([await _results(connection, job_ids) for job_ids in named])
 
     size = plan["batch"]
     bodies = plan["bodies"]
@@ -117,7 +126,7 @@ async def _batches(plan: dict[str, Any]) -> dict[str, Any]:
     shares = [batches[index :: len(connections)] for index in range(len(connections))]
     await asyncio.gather(*(work(c, share) for c, share in zip(connections, shares, strict=True)))
     seconds, cpu_s = time.perf_counter() - started, time.process_time() - cpu
-    single = [json.dumps(outcome).encode() for answer in answers for outcome in json.loads(answer)["outcomes"]]
+    single = _apart(answers)
     _check(single, plan["shots"])
     return {"jobs": len(single), "seconds": seconds, "accepted_s": max(accepted_s), "load_cpu_s": cpu_s}
 
@@ -164,6 +173,16 @@ async def _poll(plan: dict[str, Any]) -> dict[str, Any]:
 async def _result(connection: Connection, created: bytes) -> bytes:
     job_id = json.loads(created)["id"]
     return await connection.request("GET", f"/v1/jobs/{job_id}/results?wait={PATIENCE_S}")
+
+
+async def _results(connection: Connection, job_ids: list[str]) -> bytes:
+    named = "&".join(f"job={job_id}" for job_id in job_ids)
+    return await connection.request("GET", f"/v1/results?wait={PATIENCE_S}&{named}")
+
+
+def _apart(collected: list[bytes]) -> list[bytes]:
+    """The outcomes of many-job answers, one by one."""
+    return [json.dumps(outcome).encode() for answer in collected for outcome in json.loads(answer)["outcomes"]]
 
 
 def _check(answers: list[bytes], shots: int) -> None:

@@ -15,6 +15,7 @@ from starlette.responses import Response
 from qrtx_ray import __version__
 from qrtx_ray.api.auth import Authenticator, AuthGuard
 from qrtx_ray.api.context import Api
+from qrtx_ray.api.direct import DirectRoutes
 from qrtx_ray.api.directory import DeviceDirectory
 from qrtx_ray.api.error_document import ErrorDocument
 from qrtx_ray.api.failures import error_response, from_http_exception
@@ -22,7 +23,7 @@ from qrtx_ray.api.gateway import Gateway
 from qrtx_ray.api.identity import Identity
 from qrtx_ray.api.middleware import RequestGuard, trace_of
 from qrtx_ray.api.native import PREFIX, native_router
-from qrtx_ray.api.native.models import NativeJobs
+from qrtx_ray.api.native.models import NativeJobs, NewReservation
 from qrtx_ray.api.page import page_router
 from qrtx_ray.api.routing import request_schemas
 from qrtx_ray.api.runtime import PREFIXES, runtime_router
@@ -68,15 +69,18 @@ def create_app(
     )
     authenticator = Authenticator(settings)
     api = Api(gateway, settings, DeviceDirectory(devices), authenticator, clock or SystemClock())
-    app.include_router(native_router(api), prefix=PREFIX)
-    runtime = runtime_router(api)
+    native, runtime = native_router(api), runtime_router(api)
+    operations = native.below(PREFIX)
+    app.include_router(native, prefix=PREFIX)
     for prefix in reversed(PREFIXES):
         app.include_router(runtime, prefix=prefix, include_in_schema=prefix == PREFIXES[0])
+        operations += runtime.below(prefix)
     app.include_router(Identity(api).router())
     app.include_router(page_router(), include_in_schema=False)
     app.add_exception_handler(HTTPException, _router_refused)
     app.add_exception_handler(RequestValidationError, _not_valid)
     # the one added last is the outermost
+    app.add_middleware(DirectRoutes, operations=operations)
     app.add_middleware(AuthGuard, authenticator=authenticator, open_paths=settings.open_paths)
     app.add_middleware(RequestGuard, body_bytes=settings.body_bytes, retry_after_s=settings.retry_after_s)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
@@ -101,7 +105,7 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
     """The OpenAPI document, made once."""
     if app.openapi_schema is None:
         document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
-        document["components"]["schemas"] |= request_schemas(NativeJobs, JobSubmission)
+        document["components"]["schemas"] |= request_schemas(NativeJobs, NewReservation, JobSubmission)
         document["components"]["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer"}}
         document["security"] = [{"bearer": []}]
         app.openapi_schema = document

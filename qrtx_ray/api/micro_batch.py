@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Generic, TypeVar
 
 __all__ = ["MicroBatcher"]
@@ -17,7 +18,7 @@ ItemT = TypeVar("ItemT")
 AnswerT = TypeVar("AnswerT")
 
 
-LINGER_S = 0.002
+LINGER_S = 0.008
 
 
 class MicroBatcher(Generic[ItemT, AnswerT]):
@@ -43,11 +44,15 @@ class MicroBatcher(Generic[ItemT, AnswerT]):
         self._max_bytes = max_bytes
         self._waiting: deque[tuple[ItemT, asyncio.Future[AnswerT]]] = deque()
         self._task: asyncio.Task[None] | None = None
+        self._expected = 0
+        self._gathered = asyncio.Event()
 
     async def submit(self, item: ItemT) -> AnswerT:
         """The answer for `item`; raises what the call of its batch raised."""
         answer: asyncio.Future[AnswerT] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, answer))
+        if len(self._waiting) >= self._expected:
+            self._gathered.set()
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._run())
         return await answer
@@ -79,6 +84,16 @@ class MicroBatcher(Generic[ItemT, AnswerT]):
                 for _, future in batch:
                     future.cancel()  # nobody is left to wait for ever when the task itself is cancelled
             if len(batch) > 1 or self._waiting:
-                await asyncio.sleep(
-                    LINGER_S
-                )  # those just answered come back with their next, all at about the same time
+                await self._linger(len(batch) + len(self._waiting))
+
+    async def _linger(self, expected: int) -> None:
+        """Wait for those just answered: they come back with their next item, all at about the same time. `expected` counts
+        them and those who came in the meantime.
+        """
+        self._expected = min(expected, self._max_items)
+        if len(self._waiting) >= self._expected:
+            return
+        self._gathered.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_S):
+                await self._gathered.wait()

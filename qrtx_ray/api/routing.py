@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fastapi import APIRouter
@@ -11,16 +12,50 @@ from pydantic.json_schema import models_json_schema
 from starlette.requests import Request
 from starlette.responses import Response
 
-__all__ = ["Handler", "add_operation", "new_router", "request_schemas", "schema_reference"]
+__all__ = [
+    "Handler",
+    "Operation",
+    "OperationRouter",
+    "add_operation",
+    "new_router",
+    "request_schemas",
+    "schema_reference",
+]
 
 _SCHEMAS = "#/components/schemas/{model}"
 
 Handler = Callable[[Request], Awaitable[Response]]
 
 
-def new_router(tag: str) -> APIRouter:
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """What answers a method at a path."""
+
+    method: str
+    path: str
+    handler: Handler
+
+
+class OperationRouter(APIRouter):
+    """A router that remembers its operations in `operations`, those of the routers it includes among them."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.operations: list[Operation] = []
+
+    def include_router(self, router: APIRouter, **options: Any) -> None:
+        super().include_router(router, **options)
+        if isinstance(router, OperationRouter):
+            self.operations += router.below(str(options.get("prefix", "")))
+
+    def below(self, prefix: str) -> list[Operation]:
+        """The operations with full paths, if this router stands at `prefix`."""
+        return [replace(operation, path=prefix + operation.path) for operation in self.operations]
+
+
+def new_router(tag: str) -> OperationRouter:
     """A router whose operations are documented under `tag`."""
-    return APIRouter(tags=[tag], default_response_class=Response)
+    return OperationRouter(tags=[tag], default_response_class=Response)
 
 
 def schema_reference(model: type[BaseModel]) -> dict[str, str]:
@@ -36,7 +71,7 @@ def request_schemas(*models: type[BaseModel]) -> dict[str, Any]:
 
 
 def add_operation(
-    router: APIRouter,
+    router: OperationRouter,
     method: str,
     path: str,
     handler: Handler,
@@ -70,6 +105,7 @@ def add_operation(
     documented = dict(extra or {})
     if parameters:
         documented["parameters"] = parameters
+    router.operations.append(Operation(method, path, handler))
     router.add_api_route(
         path,
         handler,

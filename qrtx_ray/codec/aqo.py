@@ -6,12 +6,14 @@ with sorted keys, no NaN, operation names in capitals and physical qubit indices
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import orjson
 
+from qrtx_ray.codec.fillable import MOST_KEPT, Fillable
 from qrtx_ray.devices.program import CircuitProgram
 
 __all__ = ["aqo_text"]
@@ -53,19 +55,30 @@ def aqo_text(
 
 
 def _operations(program: CircuitProgram, numbers: list[float] | None) -> str:
-    """The list of operations as JSON text, put together by hand: a dictionary for each costs twice the time."""
-    slots = [f'"p{slot}"' for slot in range(program.num_slots)] if numbers is None else [repr(n) for n in numbers]
-    heads = [f'{{"c":[],"op":{orjson.dumps(name.upper()).decode()},"params":[' for name in program.names]
-    measure = program.names.index("measure") if "measure" in program.names else -1
-    wires = [str(qubit) for qubit in program.active_qubits]
-    out = []
-    for kind, q0, q1, q2, first, count in program.ops.tolist():
-        where = wires[q0] if q0 >= 0 else ""
-        if q1 >= 0:
-            where = f"{where},{wires[q1]}" if q2 < 0 else f"{where},{wires[q1]},{wires[q2]}"
+    """The list of operations as JSON text."""
+    words = [f'"p{slot}"' for slot in range(program.num_slots)] if numbers is None else [repr(n) for n in numbers]
+    make = _frame if len(program.ops) <= MOST_KEPT else _frame.__wrapped__
+    return make(program.names, program.ops.tobytes(), program.active_qubits).fill(words)
+
+
+@lru_cache(maxsize=256)
+def _frame(names: tuple[str, ...], ops: bytes, active_qubits: tuple[int, ...]) -> Fillable:
+    """Put together by hand: a dictionary for each operation costs twice the time."""
+    heads = [f'{{"c":[],"op":{orjson.dumps(name.upper()).decode()},"params":[' for name in names]
+    measure = names.index("measure") if "measure" in names else -1
+    wires = [str(qubit) for qubit in active_qubits]
+    parts: list[str | int] = ["["]
+    for kind, q0, q1, q2, first, count in np.frombuffer(ops, dtype=np.int32).reshape(-1, 6).tolist():
+        where = ",".join(wires[q] for q in (q0, q1, q2) if q >= 0)
+        if len(parts) > 1:
+            parts.append(",")
         if kind == measure:
-            out.append(f'{{"c":[{first}],"op":"MEASURE","params":[],"q":[{where}]}}')
-        else:
-            params = slots[first] if count == 1 else ",".join(slots[first : first + count]) if count else ""
-            out.append(f'{heads[kind]}{params}],"q":[{where}]}}')
-    return f"[{','.join(out)}]"
+            parts.append(f'{{"c":[{first}],"op":"MEASURE","params":[],"q":[{where}]}}')
+            continue
+        parts.append(heads[kind])
+        for place in range(count):
+            parts += [","] * (place > 0)
+            parts.append(first + place)
+        parts.append(f'],"q":[{where}]}}')
+    parts.append("]")
+    return Fillable(parts)

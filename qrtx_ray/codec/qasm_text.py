@@ -10,7 +10,8 @@ import numpy.typing as npt
 from qiskit import qasm3
 from qiskit import qpy as qiskit_qpy
 
-from qrtx_ray.devices.program import CircuitProgram
+from qrtx_ray.codec.fillable import MOST_KEPT, Fillable
+from qrtx_ray.devices.program import CircuitProgram, Register
 
 __all__ = ["qasm3_text"]
 
@@ -78,33 +79,35 @@ def qasm3_text(program: CircuitProgram, values: npt.NDArray[np.float64] | None =
     if program.dynamic:
         return _dynamic_text(program)
     numbers = None if values is None else np.asarray(values, dtype=float).ravel().tolist()
-    slots = [f"p{slot}" for slot in range(program.num_slots)] if numbers is None else [repr(value) for value in numbers]
-    lines = [_head(program.names)]
-    if numbers is None:
-        lines += [f"input float[64] {slot};" for slot in slots]
-    lines += [f"bit[{register.size}] {register.name};" for register in program.registers if register.size]
-    bits = {
-        bit: f"{register.name}[{index}]" for register in program.registers for index, bit in enumerate(register.bits)
-    }
-    names = [_RENAMED.get(name, name) for name in program.names]
-    measure = program.names.index("measure") if "measure" in program.names else -1
-    delay = program.names.index("delay") if "delay" in program.names else -1
-    wires = [f"${qubit}" for qubit in program.active_qubits]
-    for kind, q0, q1, q2, first, count in program.ops.tolist():
-        if kind == measure:
+    words = [f"p{slot}" for slot in range(program.num_slots)] if numbers is None else [repr(value) for value in numbers]
+    inputs = "".join(f"input float[64] {word};\n" for word in words) if numbers is None else ""
+    make = _body if len(program.ops) <= MOST_KEPT else _body.__wrapped__
+    body = make(program.names, program.ops.tobytes(), program.active_qubits, program.registers)
+    return f"{_head(program.names)}\n{inputs}{body.fill(words)}"
+
+
+@lru_cache(maxsize=256)
+def _body(
+    names: tuple[str, ...], ops: bytes, active_qubits: tuple[int, ...], registers: tuple[Register, ...]
+) -> Fillable:
+    """Registers and operations, a line each."""
+    parts: list[str | int] = [f"bit[{register.size}] {register.name};\n" for register in registers if register.size]
+    bits = {bit: f"{register.name}[{index}]" for register in registers for index, bit in enumerate(register.bits)}
+    wires = [f"${qubit}" for qubit in active_qubits]
+    for kind, q0, q1, q2, first, count in np.frombuffer(ops, dtype=np.int32).reshape(-1, 6).tolist():
+        name = names[kind]
+        where = ", ".join(wires[q] for q in (q0, q1, q2) if q >= 0)
+        if name == "measure":
             target = bits.get(first)
-            lines.append(f"{target} = measure {wires[q0]};" if target else f"measure {wires[q0]};")
-            continue
-        where = wires[q0] if q0 >= 0 else ""
-        if q1 >= 0:
-            where = f"{where}, {wires[q1]}" if q2 < 0 else f"{where}, {wires[q1]}, {wires[q2]}"
-        if kind == delay:
-            lines.append(f"delay[{slots[first]}s] {where};")
-            continue
-        angles = f"({', '.join(slots[first : first + count])})" if count else ""
-        lines.append(f"{names[kind]}{angles} {where};")
-    lines.append("")
-    return "\n".join(lines)
+            parts.append(f"{target} = measure {where};\n" if target else f"measure {where};\n")
+        elif name == "delay":
+            parts += ["delay[", first, f"s] {where};\n"]
+        else:
+            parts.append(_RENAMED.get(name, name))
+            for place in range(count):
+                parts += [", " if place else "(", first + place]
+            parts.append(f"{')' if count else ''} {where};\n")
+    return Fillable(parts)
 
 
 @lru_cache(maxsize=256)

@@ -120,6 +120,8 @@ def ray_environment(settings: Settings, run_folder: Path) -> dict[str, str]:
         wanted |= {
             "RAY_SERVE_ENABLE_HA_PROXY": "1",
             "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+            # Else HAProxy logs each request to an actor that parses the line for the same metrics that replicas report in bulk.
+            "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
             "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port(HAPROXY_METRICS_PORT if settings.server.port else 0)),
             "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port(HAPROXY_STATS_PORT if settings.server.port else 0)),
         }

@@ -113,3 +113,25 @@ async def test_a_batcher_whose_task_is_cancelled_leaves_nobody_waiting(line):
         await asyncio.wait_for(task, 1)
     line.gate.set()
     assert await batcher.submit(2) == 4
+
+
+async def test_those_just_answered_are_waited_for_and_go_together_again():
+    """Eight callers that come back at different moments still share one call a round."""
+    sizes: list[int] = []
+
+    async def call(items):
+        sizes.append(len(items))
+        await asyncio.sleep(0.001)
+        return items
+
+    batcher: MicroBatcher[int, int] = MicroBatcher(call, 64)
+
+    async def caller(number: int) -> None:
+        for _ in range(6):
+            assert await batcher.submit(number) == number
+            await asyncio.sleep(0.0003 * number)
+
+    await asyncio.gather(*(caller(number) for number in range(8)))
+    assert sum(sizes) == 48
+    # Without the wait the first and the last of a round never meet: rounds fall apart into two calls and more.
+    assert len(sizes) <= 12

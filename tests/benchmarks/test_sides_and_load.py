@@ -11,6 +11,7 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import ClassVar
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -27,6 +28,7 @@ class Server(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     taken: ClassVar[list[dict]] = []
+    collected: ClassVar[list[int]] = []
 
     def do_POST(self):
         assert self.headers["Authorization"] == "Bearer secret"
@@ -35,9 +37,19 @@ class Server(BaseHTTPRequestHandler):
         self._answer(400 if body.get("bad") else 201, {"id": f"{body['number']}-{body.get('missing', 0)}"})
 
     def do_GET(self):
-        missing = int(self.path.split("/")[3].split("-")[1])
+        parts = urlsplit(self.path)
+        if parts.path == "/v1/results":
+            outcomes = [self._results(job) for job in parse_qs(parts.query)["job"]]
+            self.collected.append(len(outcomes))
+            self._answer(200, {"outcomes": outcomes})
+        else:
+            self._answer(200, self._results(parts.path.split("/")[3]))
+
+    @staticmethod
+    def _results(job):
+        missing = int(job.split("-")[1])
         counts = {"00": 4, "11": SHOTS - 4 - missing}
-        self._answer(200, {"results": {"pubs": [{"registers": {"c": {"counts": counts}}}]}})
+        return {"results": {"pubs": [{"registers": {"c": {"counts": counts}}}]}}
 
     def _answer(self, status, document):
         body = json.dumps(document).encode()
@@ -53,6 +65,7 @@ class Server(BaseHTTPRequestHandler):
 @pytest.fixture
 def url():
     Server.taken.clear()
+    Server.collected.clear()
     server = ThreadingHTTPServer(("127.0.0.1", 0), Server)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, daemon=True)
@@ -76,6 +89,15 @@ def test_every_body_is_sent_once_and_every_result_collected(tmp_path, url):
     assert answer["jobs"] == 10
     assert sorted(body["number"] for body in Server.taken) == list(range(10))
     assert 0 < answer["accepted_s"] <= answer["seconds"]
+
+
+def test_results_are_collected_as_many_at_once_as_wanted(tmp_path, url):
+    bodies = [{"number": number} for number in range(10)]
+    answer = run(tmp_path, url, "throughput", *bodies, connections=2, collect=4)
+    assert answer["jobs"] == 10
+    assert sorted(Server.collected) == [1, 1, 4, 4]
+    with pytest.raises(RuntimeError, match="instead of 7"):
+        run(tmp_path, url, "throughput", {"number": 1, "missing": 1}, connections=1, collect=4)
 
 
 @pytest.mark.parametrize(("mode", "key"), [("accept", "accept_s"), ("single", "round_trip_s")])

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
-
 from qrtx_ray.api.context import Api
+from qrtx_ray.api.routing import OperationRouter
 from qrtx_ray.api.runtime.account import Account
 from qrtx_ray.api.runtime.backends import Backends
 from qrtx_ray.api.runtime.jobs import Jobs
@@ -16,9 +15,9 @@ __all__ = ["PREFIXES", "runtime_router"]
 PREFIXES = ("/api/v1", "/experimental/api/v1")
 
 
-def runtime_router(api: Api) -> APIRouter:
+def runtime_router(api: Api) -> OperationRouter:
     """All routes, relative to the prefixes; the ones that are called most come first."""
-    router = APIRouter()
+    router = OperationRouter()
     for part in (Jobs(api), Account(api), Backends(api), Sessions()):
         router.include_router(part.router())
     return router

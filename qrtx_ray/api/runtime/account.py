@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
 from qrtx_ray.api.auth import principal_of
 from qrtx_ray.api.context import Api
 from qrtx_ray.api.responses import iso_time, json_response
-from qrtx_ray.api.routing import add_operation, new_router
+from qrtx_ray.api.routing import OperationRouter, add_operation, new_router
 from qrtx_ray.api.runtime.models import Usage, Versions
 from qrtx_ray.api.settings import Instance
 
@@ -27,7 +26,7 @@ class Account:
     def __init__(self, api: Api) -> None:
         self._api = api
 
-    def router(self) -> APIRouter:
+    def router(self) -> OperationRouter:
         router = new_router("runtime: account")
         add_operation(router, "GET", "/instances/usage", self.usage, "QPU time used", model=Usage)
         add_operation(router, "GET", "/versions", self.versions, "Versions of the API", model=Versions)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
-from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
 from qrtx_ray.api.context import Api
 from qrtx_ray.api.gateway import DeviceView
 from qrtx_ray.api.requests import Query
-from qrtx_ray.api.responses import json_bytes, json_response
-from qrtx_ray.api.routing import add_operation, new_router
+from qrtx_ray.api.responses import iso_time, json_bytes, json_response
+from qrtx_ray.api.routing import OperationRouter, add_operation, new_router
 from qrtx_ray.api.runtime.models import BackendList
 from qrtx_ray.devices.backend_json import configuration_json, listing_entry, properties_json, status_dict
 from qrtx_ray.errors import NotFound
@@ -27,7 +26,7 @@ class Backends:
     def __init__(self, api: Api) -> None:
         self._api = api
 
-    def router(self) -> APIRouter:
+    def router(self) -> OperationRouter:
         router = new_router("runtime: backends")
         calibration = {"calibration_id": "404 unless it is the device's calibration"}
         add_operation(router, "GET", "/backends/{name}/status", self.status, "Status and queue")
@@ -63,9 +62,14 @@ class Backends:
         return json_bytes(await asyncio.to_thread(configuration_json, info, shown_as=_name(request)))
 
     async def properties(self, request: Request) -> Response:
-        """`BackendProperties`; `{}` for a device without. `updated_before` is accepted: one calibration is kept."""
-        info = await self._calibrated(request)
-        return json_bytes(await asyncio.to_thread(properties_json, info, shown_as=_name(request)))
+        """`BackendProperties` as the last calibration published them; `{}` for a device without. `updated_before` is
+        accepted: one calibration is kept.
+        """
+        await self._calibrated(request)
+        view, name = await self._view(request), _name(request)
+        taken_at = (iso_time(view.calibrated_at) if view.noise_id else None) or ""
+        document = await asyncio.to_thread(properties_json, view.info, view.noise_id, taken_at=taken_at, shown_as=name)
+        return json_bytes(document)
 
     def _info(self, request: Request) -> DeviceInfo:
         return self._api.directory.require(_name(request), "backend")

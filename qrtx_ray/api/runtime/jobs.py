@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -11,7 +10,7 @@ from qrtx_ray.api.context import Api
 from qrtx_ray.api.envelope import client_name, digest_of, idempotency_key, tags_of
 from qrtx_ray.api.requests import Query, job_id_of, json_object, read_body, text
 from qrtx_ray.api.responses import empty, json_response
-from qrtx_ray.api.routing import add_operation, new_router
+from qrtx_ray.api.routing import OperationRouter, add_operation, new_router
 from qrtx_ray.api.runtime.models import JobAccepted, JobDocument, JobList, JobMetrics, JobSubmission
 from qrtx_ray.api.runtime.submission import Sender, build_request
 from qrtx_ray.api.runtime.views import job_document, log_text, metrics_document
@@ -21,6 +20,7 @@ __all__ = ["Jobs"]
 
 _ENDED = frozenset(TERMINAL_STATES)
 _PENDING = frozenset(TaskState) - _ENDED
+_CANCEL_HELD_S = 5.0
 _MAX_OFFSET = 10**9
 _FILTERS = {
     "limit": "jobs on the page",
@@ -46,7 +46,7 @@ class Jobs:
         self._api = api
         self._gateway = api.gateway
 
-    def router(self) -> APIRouter:
+    def router(self) -> OperationRouter:
         router = new_router("runtime: jobs")
         add_operation(
             router,
@@ -141,9 +141,14 @@ class Jobs:
         )
 
     async def cancel(self, request: Request) -> Response:
-        """204; 409 when it has ended."""
+        """204; 409 when it has ended. The answer is held for a moment until the job has really ended: to the official
+        client 204 means exactly that, and it does not ask again.
+        """
         tenant = principal_of(request).tenant
-        await self._gateway.cancel(job_id_of(request), tenant, tenant)
+        job_id = job_id_of(request)
+        record = await self._gateway.cancel(job_id, tenant, tenant)
+        if not record.terminal:
+            await self._gateway.wait(job_id, tenant, _CANCEL_HELD_S, known_version=None, until_terminal=True)
         return empty()
 
     async def logs(self, request: Request) -> Response:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
 from qrtx_ray.api.error_document import ErrorDocument
-from qrtx_ray.api.routing import add_operation, new_router
+from qrtx_ray.api.routing import OperationRouter, add_operation, new_router
 from qrtx_ray.errors import NotFound, ValidationError
 
 __all__ = ["Sessions"]
@@ -16,7 +15,7 @@ __all__ = ["Sessions"]
 class Sessions:
     """Everything under ``/sessions``. This server runs jobs in job mode only."""
 
-    def router(self) -> APIRouter:
+    def router(self) -> OperationRouter:
         router = new_router("runtime: sessions")
         add_operation(router, "POST", "/sessions", self.create, "Refused with 400", status=400, model=ErrorDocument)
         for method, path in (("GET", ""), ("PATCH", ""), ("DELETE", "/close")):

@@ -7,6 +7,7 @@ from typing import Any
 
 from qrtx_ray.api.directory import DeviceDirectory
 from qrtx_ray.api.envelope import tags_of
+from qrtx_ray.api.placement import deadline_of
 from qrtx_ray.api.requests import integer, json_text, number, text
 from qrtx_ray.api.settings import ApiSettings
 from qrtx_ray.errors import NotFound, ValidationError
@@ -17,7 +18,10 @@ __all__ = ["Sender", "build_request"]
 _PROGRAMS = {str(program): program for program in Program}
 _MAX_COST_S = 10_800
 _MAX_TIMEOUT_S = 30 * 86_400.0
-_HINTS = frozenset({"priority", "seed", "queue_timeout_s", "execution_timeout_s", "name", "optimization_level"})
+_HINTS = frozenset({
+    "priority", "seed", "queue_timeout_s", "execution_timeout_s", "name", "optimization_level", "deadline",
+    "fidelity_floor", "reservation", "dry_run",
+})  # fmt: skip
 _SESSIONS = "sessions are not offered by this server yet; use job mode (mode=backend)"
 
 
@@ -77,6 +81,10 @@ def build_request(
         digest=sender.digest,
         client=sender.client,
         source="runtime",
+        deadline_at=hints.get("deadline_at"),
+        fidelity_floor=hints.get("fidelity_floor"),
+        reservation=hints.get("reservation"),
+        dry_run=hints.get("dry_run", False),
     )
 
 
@@ -141,4 +149,18 @@ def _hints(params: dict[str, Any]) -> dict[str, Any]:
         found["seed"] = integer(given["seed"], f"{where}.seed", 0, 2**64 - 1)
     if given.get("name") is not None:
         found["name"] = text(given["name"], f"{where}.name", 128)
+    _placing_hints(given, found, where)
     return found
+
+
+def _placing_hints(given: dict[str, Any], found: dict[str, Any], where: str) -> None:
+    if given.get("deadline") is not None:
+        found["deadline_at"] = deadline_of(text(given["deadline"], f"{where}.deadline", 40), f"{where}.deadline")
+    if given.get("fidelity_floor") is not None:
+        found["fidelity_floor"] = number(given["fidelity_floor"], f"{where}.fidelity_floor", 1e-9, 1.0)
+    if given.get("reservation") is not None:
+        found["reservation"] = text(given["reservation"], f"{where}.reservation", 64)
+    if given.get("dry_run") is not None:
+        if not isinstance(given["dry_run"], bool):
+            raise ValidationError(f"{where}.dry_run must be true or false", field=f"{where}.dry_run")
+        found["dry_run"] = given["dry_run"]
