@@ -9,9 +9,14 @@
       x CompileError               the circuit cannot be made to run on the device
       x AllocationError            no place for the job
         - QueueFull                  the bounded queue is full
+        - QuotaQueued                the tenant has as many unfinished jobs as it may
+        - QuotaQpuSeconds            the tenant has used the QPU time of the period, or would by this job
         - DeviceUnavailable          the device is unknown to the cluster or offline
         - QueueTimeout               waited longer than the job allows
         - QpuTimeExceeded            would be charged more QPU time than the job allows
+        - DeadlineUnmeetable         cannot end before its deadline
+        - FidelityFloorUnmet         the predicted fidelity is below what the job accepts
+        - NoSuitableDevice           none of the devices it may go to can run the job
       x ExecuteError               the run failed
         - ExecutionTimeout           ran longer than the job allows
         - ResourceExhausted          needs more memory than the device has
@@ -43,14 +48,17 @@ __all__ = [
     "AuthenticationError",
     "CompileError",
     "Conflict",
+    "DeadlineUnmeetable",
     "DecodeError",
     "DeviceUnavailable",
     "ErrorInfo",
     "ExecuteError",
     "ExecutionTimeout",
+    "FidelityFloorUnmet",
     "IdempotencyConflict",
     "InternalError",
     "InvalidState",
+    "NoSuitableDevice",
     "NotFound",
     "PayloadTooLarge",
     "PermissionDenied",
@@ -59,6 +67,8 @@ __all__ = [
     "QrtxError",
     "QueueFull",
     "QueueTimeout",
+    "QuotaQpuSeconds",
+    "QuotaQueued",
     "ResourceExhausted",
     "StoreConflict",
     "StoreFull",
@@ -160,6 +170,18 @@ class QueueFull(AllocationError):
     retryable = True
 
 
+class QuotaQueued(AllocationError):
+    code = "quota_queued"
+    http_status = 429
+    retryable = True
+
+
+class QuotaQpuSeconds(AllocationError):
+    code = "quota_qpu_seconds"
+    http_status = 429
+    retryable = True
+
+
 class DeviceUnavailable(AllocationError):
     code = "device_unavailable"
     retryable = True
@@ -171,6 +193,21 @@ class QueueTimeout(AllocationError):
 
 class QpuTimeExceeded(AllocationError):
     code = "max_qpu_time_exceeded"
+    http_status = 422
+
+
+class DeadlineUnmeetable(AllocationError):
+    code = "deadline_unmeetable"
+    http_status = 422
+
+
+class FidelityFloorUnmet(AllocationError):
+    code = "fidelity_floor_unmet"
+    http_status = 422
+
+
+class NoSuitableDevice(AllocationError):
+    code = "no_suitable_device"
     http_status = 422
 
 

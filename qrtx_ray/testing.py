@@ -15,6 +15,7 @@ from typing import Any
 from qrtx_ray.api.gateway import DeviceView
 from qrtx_ray.errors import ErrorInfo, IdempotencyConflict, InvalidState, NotFound, QrtxError
 from qrtx_ray.model import (
+    AUTO_DEVICE,
     DeviceInfo,
     JobChange,
     JobId,
@@ -22,6 +23,7 @@ from qrtx_ray.model import (
     JobQuery,
     JobRecord,
     JobRequest,
+    Reservation,
     TaskState,
     new_id,
 )
@@ -42,7 +44,8 @@ class FakeGateway:
 
     Attributes:
         requests: Everything that was submitted, in order.
-        refusal: When set, `submit` raises it.
+        refusal: When set, `submit` and `estimate` raise it, and `reserve` unless an operator asks.
+        explanation: Further keys of what `explain` answers.
         answer: As given; may be changed.
         loop: The event loop that the last `submit` ran on, for tests that live in another thread.
     """
@@ -60,7 +63,9 @@ class FakeGateway:
         self._payloads: dict[JobId, bytes] = {}
         self._results: dict[JobId, bytes] = {}
         self._changes: list[JobChange] = []
+        self._reservations: dict[str, Reservation] = {}
         self._moved = asyncio.Event()
+        self.explanation: dict[str, Any] = {}
         self.requests: list[JobRequest] = []
         self.refusal: QrtxError | None = None
         self.loop: asyncio.AbstractEventLoop | None = None
@@ -164,6 +169,69 @@ class FakeGateway:
         mine = (record for record in self._records.values() if record.tenant == tenant)
         return sum(record.qpu_s or 0.0 for record in mine if (record.finished_at or 0.0) >= since)
 
+    async def explain(self, job_id: JobId, tenant: str) -> dict[str, Any]:
+        record = await self.get(job_id, tenant)
+        line = [one for one in self._records.values() if one.device == record.device and not one.started_at]
+        ahead = [one for one in line if not one.terminal and (one.level, one.number) < (record.level, record.number)]
+        waits = record.state is TaskState.QUEUED
+        return {
+            "job_id": job_id,
+            "state": record.state.value,
+            "reason": f"{len(ahead)} jobs are ahead of it" if waits else f"it is {record.state.value}",
+            "position": len(ahead) if waits else None,
+            "ahead": [],
+            "candidates": [],
+            "estimated_start": None,
+            "changes": [],
+            **self.explanation,
+        }
+
+    async def estimate(self, request: JobRequest) -> dict[str, Any]:
+        if self.refusal is not None:
+            raise self.refusal
+        names = request.choices if request.device == AUTO_DEVICE else (request.device,)
+        figures = {
+            "qpu_s": 2.0,
+            "estimated_s": 0.01,
+            "wait_s": 0.0,
+            "wait_low_s": 0.0,
+            "wait_high_s": 1.0,
+            "fidelity": 0.9,
+            "refusal": "",
+            "score": 0.9,
+            "contributions": {"fidelity": 0.9},
+            "provenance": {"calibration_id": "0123456789ab", "method": "fake"},
+        }
+        devices = {name: {**figures, "chosen": name == names[0]} for name in names}
+        return {"devices": devices, "chosen": names[0], "policy": "fake"}
+
+    async def usage(self, tenant: str) -> dict[str, Any]:
+        queued = sum(record.tenant == tenant and not record.terminal for record in self._records.values())
+        used = await self.usage_qpu_s(tenant, 0.0)
+        period = {"period_s": 86_400.0, "period_ends_at": (self._wall() // 86_400 + 1) * 86_400}
+        quotas = {"queued": {"used": queued, "limit": None}, "qpu_seconds": {"used": used, "limit": None, **period}}
+        return {"tenant": tenant, "weight": 1.0, "half_life_s": 604_800.0, "decayed_qpu_s": used, "quotas": quotas}
+
+    async def reservations(self) -> list[Reservation]:
+        standing = [one for one in self._reservations.values() if one.ends_at > self._wall()]
+        return sorted(standing, key=lambda one: (one.begins_at, one.name))
+
+    async def reserve(self, reservation: Reservation, *, operator: bool) -> Reservation:
+        if self.refusal is not None and not operator:
+            raise self.refusal
+        for other in await self.reservations():
+            apart = other.ends_at <= reservation.begins_at or reservation.ends_at <= other.begins_at
+            if other.device == reservation.device and not apart:
+                raise InvalidState("the device is reserved for a part of that time")
+        self._reservations[reservation.name] = reservation
+        return reservation
+
+    async def release(self, name: str, tenant: str | None) -> None:
+        found = self._reservations.get(name)
+        if found is None or tenant not in {None, found.tenant}:
+            raise NotFound("there is no such reservation", field="name")
+        del self._reservations[name]
+
     async def health(self) -> dict[str, Any]:
         return {"ready": self.refusal is None, "jobs": len(self._records)}
 
@@ -225,6 +293,11 @@ class FakeGateway:
             digest=request.digest,
             client=request.client,
             source=request.source,
+            choices=request.choices,
+            deadline_at=request.deadline_at,
+            fidelity_floor=request.fidelity_floor,
+            reservation=request.reservation,
+            dry_run=request.dry_run,
         )
         self._payloads[record.id] = request.payload
         self._change(None, record)

@@ -8,9 +8,12 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from qrtx_ray.api.tokens import hash_token
 from qrtx_ray.client import QrtxClient
 from qrtx_ray.config import load_settings
 from qrtx_ray.launch import LocalRuntime
+
+LIMITED = "token-of-a-tenant-with-quotas"
 
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")
 
@@ -24,6 +27,8 @@ def runtime(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalRuntime]:
         "server.port": 0,
         "compiler.timeout": 10.0,
         "scheduler.agent_timeout_s": 6.0,
+        "auth.tokens": [{"name": "limited", "sha256": hash_token(LIMITED)}],
+        "scheduler.fair_share.tenants": {"limited": {"quotas": {"queued": 2, "qpu_seconds": 100_000}}},
         "devices": [
             {"name": "fake_manila@aer", "alias": ["manila"], "count": 1},
             {"metadata": "*", "executor": ["aer", "aer_ideal"], "count": 1},
@@ -38,6 +43,13 @@ def runtime(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalRuntime]:
 def client(runtime: LocalRuntime) -> Iterator[QrtxClient]:
     """The SDK, connected to the shared runtime."""
     with QrtxClient(runtime.url, runtime.token) as connected:
+        yield connected
+
+
+@pytest.fixture
+def limited(runtime: LocalRuntime) -> Iterator[QrtxClient]:
+    """The SDK as another tenant, who may have two unfinished jobs."""
+    with QrtxClient(runtime.url, LIMITED) as connected:
         yield connected
 
 

@@ -7,18 +7,27 @@ fail the job it speaks of and nothing else; it must never reach the scheduler, w
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 from qrtx_ray.errors import ErrorInfo, ExecuteError
-from qrtx_ray.model import CircuitProfile
+from qrtx_ray.model import Candidate, CircuitProfile
 
-__all__ = ["RunEnd", "error_of", "profile_of", "run_end_of"]
+__all__ = ["MadeWay", "RunEnd", "candidates_of", "error_of", "profile_of", "run_end_of"]
 
 MAX_CODE = 64
 MAX_TEXT = 2_000
 BIGGEST = 2**63  # what the journal can hold
+
+
+@dataclass(frozen=True, slots=True)
+class MadeWay:
+    """What a run left that made way: its checkpoint (empty: none), the fraction done, seconds it took here."""
+
+    checkpoint: bytes
+    progress: float
+    wall_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,24 +58,53 @@ def error_of(said: object) -> ErrorInfo | None:
 
 def profile_of(said: object) -> CircuitProfile | None:
     """The profile that `said` describes, or None when a field is missing or is not what it must be."""
+    values = _fields_of(CircuitProfile, said)
+    return None if values is None else CircuitProfile(**values)
+
+
+def _fields_of(kind: type[CircuitProfile | Candidate], said: object) -> dict[str, Any] | None:
+    """The value of every field of `kind`, or None when one is missing or is not what it must be."""
     if not isinstance(said, Mapping):
         return None
     values: dict[str, Any] = {}
-    for field in fields(CircuitProfile):
+    for field in fields(kind):
         value = said.get(field.name)
         if not _FITS[str(field.type)](value):
             return None
         values[field.name] = value
-    return CircuitProfile(**values)
+    return values
 
 
-def run_end_of(said: Mapping[str, Any]) -> RunEnd | ErrorInfo:
-    """How a run ended by the outcome `said`: what it gave, or the error, which may be that nothing can be made of it."""
+def candidates_of(said: object, asked: Sequence[str]) -> tuple[Candidate, ...] | None:
+    """The candidates that `said` describes, in the order of the devices `asked` for; None unless there is one for each
+    and every field is what it must be.
+    """
+    if not isinstance(said, Sequence) or isinstance(said, str | bytes) or len(said) != len(asked):
+        return None
+    found: dict[str, Candidate] = {}
+    for item in said:
+        values = _fields_of(Candidate, item)
+        if values is None:
+            return None
+        found[values["device"]] = Candidate(**values)
+    return tuple(found[name] for name in asked) if found.keys() == set(asked) else None
+
+
+def run_end_of(said: Mapping[str, Any], *, may_leave: bool = False) -> RunEnd | MadeWay | ErrorInfo:
+    """How a run ended by the outcome `said`: what it gave, or the error, which may be that nothing can be made of it.
+
+    Args:
+        may_leave: Whether it was asked to make way, and so may say that it did.
+    """
     if said.get("error"):
         error = error_of(said["error"])
         if error is not None:
             return error
     results, qpu_s, wall_s = said.get("results"), said.get("qpu_s", 0.0), said.get("wall_s", 0.0)
+    if said.get("preempted") is True and may_leave and _is_amount(wall_s):
+        checkpoint, progress = said.get("checkpoint"), said.get("progress")
+        if isinstance(checkpoint, bytes) and isinstance(progress, float) and 0.0 <= progress <= 1.0:
+            return MadeWay(checkpoint, progress, float(wall_s))
     if isinstance(results, bytes) and results and _is_amount(qpu_s) and _is_amount(wall_s):
         return RunEnd(results, float(qpu_s), float(wall_s))
     return ExecuteError("the engine gave an outcome that cannot be read").info()
@@ -90,4 +128,9 @@ def _is_text(value: object) -> bool:
     return isinstance(value, str) and len(value) <= MAX_TEXT
 
 
-_FITS: dict[str, Callable[[object], bool]] = {"int": _is_count, "float": _is_amount, "str": _is_text}
+_FITS: dict[str, Callable[[object], bool]] = {
+    "int": _is_count,
+    "float": _is_amount,
+    "float | None": lambda value: value is None or _is_amount(value),
+    "str": _is_text,
+}

@@ -12,18 +12,19 @@ import logging
 import os
 import secrets
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from ray.exceptions import RayTaskError
 
-from qrtx_ray.actors.answers import error_of, profile_of
+from qrtx_ray.actors.answers import candidates_of, error_of, profile_of
 from qrtx_ray.actors.garbage import collect_seldom
 from qrtx_ray.actors.link import SchedulerLink
 from qrtx_ray.actors.logs import log_as_configured
 from qrtx_ray.actors.settings import compiler_sandbox
 from qrtx_ray.config import Settings
-from qrtx_ray.errors import CompileError, ErrorInfo, ExecutionTimeout, QrtxError, WorkerDied
+from qrtx_ray.errors import CompileError, ErrorInfo, ExecutionTimeout, QrtxError, QueueFull, WorkerDied
 from qrtx_ray.model import CompileReport, CompileTask
 from qrtx_ray.sandbox.process import Sandbox
 from qrtx_ray.store.circuit_fs import CircuitFS
@@ -36,6 +37,7 @@ BATCH = 32
 RESTART_PAUSE_S = 0.2
 CHILDREN = 2  # while one is held up by a long job, the other works
 HELD_UP_S = 0.2
+SURVEYS = 64  # asked for and not answered yet
 
 
 class CompilerActor:
@@ -54,6 +56,9 @@ class CompilerActor:
         self._link = SchedulerLink()
         self._files = CircuitFS(self._settings.paths.circuit_fs_url)
         self._sandboxes = [compiler_sandbox(self._settings) for _ in range(CHILDREN)]
+        self._surveyor: Sandbox | None = None
+        self._surveying = asyncio.Lock()
+        self._surveys = 0
         self._turn = asyncio.Lock()
         self._joined = asyncio.Event()
         self._joining = asyncio.Lock()
@@ -74,6 +79,30 @@ class CompilerActor:
         """Process ids, as plain data."""
         pids = [sandbox.pid for sandbox in self._sandboxes]
         return {"name": self._name, "pid": os.getpid(), "child_pid": pids[0], "child_pids": pids}
+
+    async def survey(self, task: CompileTask) -> CompileReport:
+        """What the job of `task` would be on each of its choices. It is no job of the scheduler, and leaves nothing behind.
+
+        A child of its own does it, one survey at a time, so that questions hold up no job.
+
+        Raises:
+            QueueFull: Too many are asked for at once.
+        """
+        if self._surveys >= SURVEYS:
+            raise QueueFull(f"{SURVEYS} estimates are under way; try again soon", limit=f"{SURVEYS} estimates")
+        self._surveys += 1
+        try:
+            async with self._surveying:
+                if self._surveyor is None:
+                    self._surveyor = compiler_sandbox(self._settings)
+                    await self._surveyor.start()
+                answers: dict[str, dict[str, Any]] = {}
+                error = await self._call(self._surveyor, [task], answers)
+        finally:
+            self._surveys -= 1
+        if error is not None:
+            return CompileReport(task.job_id, task.attempt, error=self._blame(error))
+        return _report_of(task, answers.get(task.job_id, {}))
 
     async def _join(self, seen: int) -> None:
         """Join, unless somebody has since `seen` was read: a second join would drop work just leased."""
@@ -168,6 +197,9 @@ class CompilerActor:
                     "client": task.client,
                     "tenant": task.tenant,
                     "name": task.name,
+                    "noise_id": task.calibration_id,
+                    "choices": [list(choice) for choice in task.choices],
+                    "dry_run": task.dry_run,
                 }
                 for task in tasks
             ]
@@ -196,12 +228,15 @@ class CompilerActor:
                 self._files.write_artefacts(task.job_id, texts)
             except QrtxError as refused:
                 return CompileReport(task.job_id, task.attempt, error=refused.info())
-        failure = error_of(answer.get("error"))
-        profile, executable = profile_of(answer.get("profile")), answer.get("executable")
-        if failure is None and profile is not None and isinstance(executable, bytes):
-            return CompileReport(task.job_id, task.attempt, profile, executable)
-        failure = failure or CompileError("the compiler gave an answer that cannot be read").info()
-        return CompileReport(task.job_id, task.attempt, error=failure)
+        report = _report_of(task, answer)
+        results = answer.get("results")
+        if report.error is not None or not task.dry_run or not isinstance(results, bytes) or not results:
+            return report
+        try:
+            kept = self._files.write_results(task.job_id, results, task.attempt)
+        except QrtxError as refused:
+            return CompileReport(task.job_id, task.attempt, error=refused.info())
+        return replace(report, result_sha256=kept.sha256, result_bytes=kept.size_bytes)
 
     def _blame(self, error: QrtxError) -> ErrorInfo:
         if isinstance(error, ExecutionTimeout):
@@ -218,3 +253,18 @@ class CompilerActor:
             except Exception:
                 log.exception("%s: %s failed; it starts again", self._name, getattr(part, "__name__", "compiling"))
                 await asyncio.sleep(RESTART_PAUSE_S)
+
+
+def _report_of(task: CompileTask, answer: dict[str, Any]) -> CompileReport:
+    """What the child's `answer` to `task` comes to: what was asked for, or an error."""
+    failure = error_of(answer.get("error"))
+    if failure is None and task.choices:
+        candidates = candidates_of(answer.get("candidates"), [device for device, _ in task.choices])
+        if candidates is not None:
+            return CompileReport(task.job_id, task.attempt, candidates=candidates)
+    elif failure is None:
+        profile, executable = profile_of(answer.get("profile")), answer.get("executable")
+        if profile is not None and isinstance(executable, bytes):
+            return CompileReport(task.job_id, task.attempt, profile, executable)
+    failure = failure or CompileError("the compiler gave an answer that cannot be read").info()
+    return CompileReport(task.job_id, task.attempt, error=failure)

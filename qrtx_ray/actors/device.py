@@ -13,7 +13,7 @@ import os
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ray.exceptions import RayError
@@ -26,7 +26,7 @@ from qrtx_ray.actors.names import STATE_MANAGER, find_actor
 from qrtx_ray.actors.settings import engine_sandbox
 from qrtx_ray.config import Settings
 from qrtx_ray.errors import ErrorInfo, InternalError, QrtxError
-from qrtx_ray.model import AgentInfo, Group, Heartbeat, RunReport
+from qrtx_ray.model import AgentInfo, Group, Heartbeat, Member, RunReport
 from qrtx_ray.store.circuit_fs import CircuitFS
 
 __all__ = ["DeviceActor"]
@@ -35,6 +35,7 @@ log = logging.getLogger("qrtx.device")
 
 RESTART_PAUSE_S = 0.2
 START_NOTICE_S = 0.05  # a shorter run reports its end, which says that it had begun
+PROBE_DEADLINE_S = 60.0
 KEEP_QUBITS_S = 1.0
 GO_ALONG_S = 0.01
 RUNNING = "running"  # the level-1 lease is for whatever group runs
@@ -101,16 +102,34 @@ class DeviceActor:
 
     async def stop(self, job_id: str, attempt: int) -> bool:
         """Stop one attempt now; the child dies if it is at work on it. Returns whether the attempt was here."""
-        held = self._held
-        if held is not None and any((m.job_id, m.attempt) == (job_id, attempt) for m in held.members):
-            kept = tuple(member for member in held.members if member.job_id != job_id)
-            self._held = Group(held.id, held.device, kept) if kept else None
-            if not kept:
-                self._held_any.clear()
-                self._held_none.set()
+        if self._let_go({(job_id, attempt)}):
             self._hand_in([GroupRun.stopped(job_id, attempt)])
             return True
         return self._run is not None and self._run.stop(job_id, attempt)
+
+    async def preempt(self, job_id: str, attempt: int) -> bool:
+        """Have one attempt make way after its slice, its progress kept. Returns whether it was here and had not ended."""
+        return bool(await self.preempt_many([(job_id, attempt)]))
+
+    async def preempt_many(self, attempts: list[Attempt]) -> list[Attempt]:
+        """As `preempt`, for several at once. Returns those that were here; each answers with an ordinary report."""
+        gone = self._let_go(set(attempts))
+        self._hand_in([GroupRun.given_back(member) for member in gone])
+        back = [(member.job_id, member.attempt) for member in gone]
+        return back if self._run is None else back + self._run.preempt(attempts)
+
+    async def probe(self, device: str, noise_id: str, seed: int) -> float | None:
+        """The fidelity (0..1) of the probe circuits of `device` under `noise_id`, or None when it could not be measured.
+
+        Waits for its turn with the child, between two groups.
+        """
+        message = {"probe": {"device": device, "noise_id": noise_id, "seed": seed}}
+        try:
+            measured = (await self._sandbox.call(message, deadline_s=PROBE_DEADLINE_S)).get("fidelity")
+        except QrtxError as error:
+            log.warning("%s: %s could not be measured: %s", self._name, device, error.message)
+            return None
+        return measured if isinstance(measured, float) and 0.0 <= measured <= 1.0 else None
 
     async def ping(self) -> int:
         """The agent's process id."""
@@ -246,6 +265,20 @@ class DeviceActor:
         if self._held is not None:
             here |= dict.fromkeys((member.job_id, member.attempt) for member in self._held.members)
         return tuple(here)
+
+    def _let_go(self, attempts: set[Attempt]) -> list[Member]:
+        """Take these out of the group that is held ready; those that were in it."""
+        held = self._held
+        if held is None:
+            return []
+        gone = [member for member in held.members if (member.job_id, member.attempt) in attempts]
+        kept = tuple(member for member in held.members if member not in gone)
+        if gone:
+            self._held = replace(held, members=kept) if kept else None
+        if not kept:
+            self._held_any.clear()
+            self._held_none.set()
+        return gone
 
     def _hand_in(self, reports: list[RunReport]) -> None:
         self._unacknowledged.update(dict.fromkeys((report.job_id, report.attempt) for report in reports))

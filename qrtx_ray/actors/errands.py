@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ray.exceptions import RayError
@@ -30,6 +31,18 @@ class Errands:
         """Have an agent give up an attempt."""
         self._start(agent, "stop", job_id, attempt)
 
+    def preempt_attempts(self, agent: str, attempts: Sequence[tuple[str, int]]) -> None:
+        """Have an agent end attempts at their next slice and keep their progress."""
+        self._start(agent, "preempt_many", list(attempts))
+
+    def measure_probe(
+        self, agent: str, device: str, noise_id: str, seed: int, measured: Callable[[float | None], None]
+    ) -> None:
+        """Have an agent measure the probe circuits of a device; `measured` is told the fidelity, or None."""
+        task = self._loop.create_task(self._probe(agent, (device, noise_id, seed), measured))
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+
     def reclaim_qubits(self, agent: str, incarnation: str) -> None:
         """Tell the state manager that an agent is gone and holds no live qubits any more."""
         self._start(STATE_MANAGER, "reclaim", agent, incarnation)
@@ -39,13 +52,19 @@ class Errands:
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
 
+    async def _probe(self, agent: str, what: tuple[str, str, int], measured: Callable[[float | None], None]) -> None:
+        fidelity = await self._run(agent, "probe", what)
+        measured(fidelity if isinstance(fidelity, float) else None)
+
     @staticmethod
-    async def _run(actor: str, method: str, arguments: tuple[Any, ...]) -> None:
+    async def _run(actor: str, method: str, arguments: tuple[Any, ...]) -> Any:
+        """What the actor answers; None as well when it could not be asked."""
         try:
             handle = await asyncio.to_thread(find_actor, actor)
             if handle is not None:
-                await getattr(handle, method).remote(*arguments)
+                return await getattr(handle, method).remote(*arguments)
         except RayError:
             log.debug("%s was away and did not hear of %s", actor, method)
         except Exception:
             log.exception("%s could not be asked to %s", actor, method)
+        return None

@@ -16,6 +16,7 @@ POINTS = frozenset(
         "scheduler.before_commit",  # the core has changed; nothing is on its way to the disk
         "scheduler.after_commit",  # the change is durable; nothing that rests on it was done
         "scheduler.before_reply",  # everything was done; the caller has not heard of it
+        "agent.checkpoint_written",  # the progress of a run that made way is durable; the scheduler has not heard of it
     }
 )
 

@@ -42,11 +42,14 @@ class Journal:
 
     @classmethod
     async def open(cls, url: str) -> Self:
-        """Take the store at `url` over; waits for as long as the file system refuses."""
+        """Take the store at `url` over; waits for as long as the file system or the server refuses.
+
+        Raises:
+            ValidationError: `url` names no store, or one whose driver is not installed.
+        """
         while True:
             try:
-                store = await asyncio.to_thread(open_store, url)
-                return cls(store, await asyncio.to_thread(store.open_epoch))
+                return cls(*await asyncio.to_thread(_taken_over, url))
             except PersistError as error:
                 log.error("the journal cannot be opened yet: %s", error.message)  # noqa: TRY400 - expected, retried
                 await asyncio.sleep(RETRY_S)
@@ -55,7 +58,14 @@ class Journal:
         """Write what one event changed, with `payloads` beside the rows; done when it is durable."""
         reached("scheduler.before_commit")
         return self._committer.submit(
-            Transaction(persist.records, persist.changes, tuple(payloads), persist.drop_payloads, persist.deletions)
+            Transaction(
+                persist.records,
+                persist.changes,
+                tuple(payloads),
+                persist.drop_payloads,
+                persist.deletions,
+                persist.facts,
+            )
         )
 
     async def read(self, method: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -77,3 +87,12 @@ class Journal:
         """Write what waits, and let go of the file."""
         self._committer.close()
         self.store.close()
+
+
+def _taken_over(url: str) -> tuple[Store, int]:
+    store = open_store(url)
+    try:
+        return store, store.open_epoch()
+    except BaseException:
+        store.close()  # tried again with another one: a server's connections must not pile up
+        raise

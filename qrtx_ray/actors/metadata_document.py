@@ -32,6 +32,8 @@ def metadata_document(record: JobRecord) -> dict[str, Any]:
         "qpu_s": record.qpu_s,
         "profile": asdict(record.profile) if record.profile is not None else None,
         "results": {"sha256": record.result_sha256, "bytes": record.result_bytes} if record.result_sha256 else None,
+        "candidates": [asdict(candidate) for candidate in record.candidates],
+        "preemptions": record.preemptions,
         "error": record.error.to_dict() if record.error is not None else None,
     }
 

@@ -22,21 +22,22 @@ from typing import Any
 from qrtx_ray.actors.faults import reached
 from qrtx_ray.actors.mailboxes import Mailbox
 from qrtx_ray.actors.outbox import settled
-from qrtx_ray.actors.settings import queue_timeout_s
+from qrtx_ray.actors.reservation_rules import check_reservation
 from qrtx_ray.actors.shell import SchedulerShell
 from qrtx_ray.actors.wire import Changes, CompileLease, DeviceState, SchedulerStatus, WorkLease
 from qrtx_ray.errors import ErrorInfo, InvalidState, NotFound
 from qrtx_ray.model import (
     AgentInfo,
+    Candidate,
     CompileReport,
     CompileTask,
-    Group,
     Heartbeat,
     JobChange,
     JobPage,
     JobQuery,
     JobRecord,
     JobRequest,
+    Reservation,
     RunReport,
     TaskState,
     new_id,
@@ -79,7 +80,7 @@ class SchedulerActor(SchedulerShell):
         jobs = tuple(
             on.NewJob(
                 id=new_id(wall, secrets.token_bytes(7)),
-                request=self._with_deadline(request),
+                request=request,
                 seed=request.seed if request.seed is not None else secrets.randbits(63),
                 existing=earlier.get((request.tenant, request.idempotency_key or "")),
             )
@@ -165,6 +166,49 @@ class SchedulerActor(SchedulerShell):
         await self._recall(job_id)
         return self._core.explain(job_id)
 
+    async def estimate(
+        self, tenant: str, priority: int, candidates: Sequence[Candidate], wishes: dict[str, Any]
+    ) -> dict[str, Any]:
+        """What a job that does not exist yet would find on each device; see `Core.estimate`."""
+        await self._ready.wait()
+        return self._core.estimate(tenant, priority, candidates, **wishes)
+
+    async def usage(self, tenant: str) -> dict[str, Any]:
+        """What a tenant is due and has used."""
+        await self._ready.wait()
+        return self._core.usage(tenant)
+
+    async def reservations(self) -> list[Reservation]:
+        """Those to come and the present ones, by their beginning."""
+        await self._ready.wait()
+        return list(self._core.reservations())
+
+    async def reserve(self, reservation: Reservation, operator: bool, again: bool = False) -> Reservation:
+        """Hold a device; durable when this returns. Raises ValidationError, QueueFull, InvalidState or NotFound.
+
+        Args:
+            again: Whether the same call may have been carried out before: then the reservation may stand already.
+        """
+        await self._ready.wait()
+        standing = self._core.reservations()
+        if again and reservation in standing:
+            return reservation
+        check_reservation(reservation, standing, self._settings.scheduler.reservations, self._now(), operator=operator)
+        _, performed = self._apply(on.ReservationMade(reservation))
+        await settled(performed)
+        return reservation
+
+    async def release(self, name: str, tenant: str | None, again: bool = False) -> None:
+        """Give a reservation back; `tenant` None is the operator. Raises NotFound."""
+        await self._ready.wait()
+        try:
+            _, performed = self._apply(on.ReservationReleased(name, tenant))
+        except NotFound:
+            if not again:
+                raise
+            return
+        await settled(performed)
+
     async def follow(self, epoch: int, cursor: int) -> Changes:
         """Committed changes after `cursor`; parks until there are some."""
         await self._ready.wait()
@@ -173,7 +217,17 @@ class SchedulerActor(SchedulerShell):
     async def devices(self) -> list[DeviceState]:
         await self._ready.wait()
         return [
-            DeviceState(view.info, view.status, view.queue_length, view.running, view.agents, view.qpu_s)
+            DeviceState(
+                view.info,
+                view.status,
+                view.queue_length,
+                view.running,
+                view.agents,
+                view.qpu_s,
+                view.noise_id,
+                view.calibrated_at,
+                view.probe_fidelity,
+            )
             for view in self._core.device_readings()
         ]
 
@@ -233,8 +287,8 @@ class SchedulerActor(SchedulerShell):
         if self._compilers.get(compiler, incarnation) is None:
             return False
         if reports:
-            executables = [(r.job_id, PAYLOAD_EXECUTABLE, r.executable) for r in reports if r.profile]
-            slim = tuple(CompileReport(r.job_id, r.attempt, r.profile, b"", r.error) for r in reports)
+            executables = [(r.job_id, PAYLOAD_EXECUTABLE, r.executable) for r in reports if r.executable]
+            slim = tuple(replace(report, executable=b"") for report in reports)
             self._apply(on.JobsCompiled(compiler, incarnation, slim), executables)
         return True
 
@@ -254,13 +308,17 @@ class SchedulerActor(SchedulerShell):
         box.heard_at = self._clock.monotonic()
         if not taken:
             return CompileLease(self._journal.epoch)
-        payloads = await self._payload_bytes([job_id for job_id, _ in taken], PAYLOAD_REQUEST)
+        payloads = await self._payload_bytes([order.job_id for order in taken], PAYLOAD_REQUEST)
         tasks = []
-        for job_id, attempt in taken:
-            record = self._committed.get(job_id)
-            if record is None or record.terminal or job_id not in payloads:
+        for order in taken:
+            record, payload = self._committed.get(order.job_id), payloads.get(order.job_id)
+            if record is None or record.terminal or payload is None:
                 continue
-            tasks.append(CompileTask.of(record, attempt, payloads[job_id]))
+            tasks.append(
+                CompileTask.of(
+                    record, order.attempt, payload, calibration_id=order.calibration_id, choices=order.choices
+                )
+            )
         return CompileLease(self._journal.epoch, tuple(tasks))
 
     async def join_agent(self, info: AgentInfo) -> int:
@@ -299,7 +357,7 @@ class SchedulerActor(SchedulerShell):
             return WorkLease(self._journal.epoch, known=self._agents.get(agent, incarnation) is not None)
         executables = await self._payload_bytes([member.job_id for member in group.members], PAYLOAD_EXECUTABLE)
         members = tuple(replace(member, executable=executables.get(member.job_id, b"")) for member in group.members)
-        return WorkLease(self._journal.epoch, Group(group.id, group.device, members))
+        return WorkLease(self._journal.epoch, replace(group, members=members))
 
     async def started(self, agent: str, incarnation: str, members: Sequence[tuple[str, int]]) -> None:
         """The members began to run."""
@@ -332,11 +390,6 @@ class SchedulerActor(SchedulerShell):
         # Somebody who sends one job after the other must not wait for company that never comes.
         if self._core.live_jobs >= CROWD_JOBS:
             await box.linger()
-
-    def _with_deadline(self, request: JobRequest) -> JobRequest:
-        if request.queue_timeout_s is not None:
-            return request
-        return replace(request, queue_timeout_s=queue_timeout_s(self._settings, request.priority))
 
     def _show_progress(self, beat: Heartbeat) -> None:
         # A fraction is shown and not written: it is worth nothing after a restart.

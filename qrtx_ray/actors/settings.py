@@ -5,15 +5,21 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from qrtx_ray.codec.limits import Limits
 from qrtx_ray.config import Settings
+from qrtx_ray.config.scheduling import TenantShare
 from qrtx_ray.devices import catalogue
 from qrtx_ray.devices.names import DeviceName
-from qrtx_ray.model import DeviceInfo, Level
+from qrtx_ray.model import DeviceInfo
 from qrtx_ray.sandbox.limits import SandboxLimits
 from qrtx_ray.sandbox.process import Sandbox
+from qrtx_ray.scheduler.calibration import DeviceNoise
+from qrtx_ray.scheduler.levels import LevelPolicy
+from qrtx_ray.scheduler.preemption import PreemptionLaw
 from qrtx_ray.scheduler.settings import CoreSettings
+from qrtx_ray.scheduler.tenants import TenantPolicy
 
 __all__ = [
     "Serving",
@@ -21,13 +27,13 @@ __all__ = [
     "compiler_sandbox",
     "core_settings",
     "engine_sandbox",
-    "queue_timeout_s",
     "served_devices",
     "servings",
 ]
 
 MIB = 1024 * 1024
 PLANNED_SHARE = 0.85
+NOISY = "aer"  # the executor whose noise can drift
 COMPILER_NICE = 2
 # What a first job of any kind would otherwise wait for; imported once, before the children are forked.
 COMPILER_PRELOAD = (
@@ -96,9 +102,16 @@ def core_settings(settings: Settings) -> CoreSettings:
     """The scheduling core's numbers."""
     scheduler, retry = settings.scheduler, settings.retry_policy
     engine_bytes = most_engine_bytes(settings)
+    shares = scheduler.fair_share
+    queues = (settings.queues.critical, settings.queues.high, settings.queues.normal, settings.queues.low)
     return CoreSettings(
         max_queue_size=scheduler.max_queue_size,
         max_queue_per_tenant=scheduler.max_queue_per_tenant,
+        levels=tuple(LevelPolicy(queue.weight, queue.max_wait_time, queue.preemption) for queue in queues),
+        aging=scheduler.aging,
+        half_life_s=shares.half_life,
+        tenants={name: _tenant_policy(share, shares.default) for name, share in shares.tenants.items()},
+        default_tenant=_tenant_policy(shares.default, shares.default),
         queue_timeout_s=scheduler.default_queue_timeout,
         execution_timeout_s=scheduler.default_execution_timeout,
         max_job_bytes=engine_bytes,
@@ -110,10 +123,57 @@ def core_settings(settings: Settings) -> CoreSettings:
         retry_initial_s=retry.backoff.initial,
         retry_multiplier=retry.backoff.multiplier,
         retry_max_s=retry.backoff.max,
+        retry_budget_s=retry.budget,
         retryable_codes=frozenset(retry.retryable_errors),
         agent_grace_s=scheduler.agent_grace_s,
         cancel_grace_s=scheduler.cancel_grace_s,
+        preemption=PreemptionLaw(
+            enabled=scheduler.enable_preemption,
+            cost_threshold=scheduler.preemption_cost_threshold,
+            min_wait_s=scheduler.preemption_min_wait_s,
+            max_per_job=scheduler.max_preemptions,
+            slice_s=scheduler.slice_s,
+            checkpoint_s=scheduler.checkpoint_s,
+            restart_s=scheduler.restart_s,
+        ),
+        noise=_noise(settings),
+        max_reservation_s=scheduler.reservations.max_ahead,
+        max_reservations=scheduler.reservations.max_total,
     )
+
+
+def _tenant_policy(share: TenantShare, default: TenantShare) -> TenantPolicy:
+    """What holds for a tenant; what its own share leaves open is as in the default."""
+
+    def either(name: str) -> Any:
+        own = getattr(share.quotas, name)
+        return getattr(default.quotas, name) if own is None else own
+
+    weight = default.weight if share.weight is None else share.weight
+    assert weight is not None  # the default has one, see `config.scheduling`
+    return TenantPolicy(weight, either("queued"), either("running"), either("qpu_seconds"), either("period"))
+
+
+def _noise(settings: Settings) -> dict[str, DeviceNoise]:
+    """How noise moves on the devices where it does."""
+    care = settings.resources.calibration
+    found = {}
+    for serving in servings(settings):
+        drift = settings.devices[serving.entry].options.drift
+        for device in serving.devices:
+            if drift.rate > 0.0 and device.executor == NOISY:
+                found[device.name] = DeviceNoise(
+                    seed=drift.seed,
+                    rate=drift.rate,
+                    drift_interval_s=drift.interval,
+                    probe_interval_s=care.probe_interval,
+                    threshold=care.threshold if care.auto_calibrate else 0.0,
+                    max_frequency_s=care.max_frequency,
+                    calibration_s=care.calibration_time,
+                    predictive=care.predictive and care.auto_calibrate,
+                    horizon_s=drift.interval,
+                )
+    return found
 
 
 def planned_bytes(memory_mb: int) -> int:
@@ -124,11 +184,6 @@ def planned_bytes(memory_mb: int) -> int:
 def most_engine_bytes(settings: Settings) -> int:
     """What a run may be planned to take on the largest of the agents."""
     return planned_bytes(max(serving.engine_memory_mb for serving in servings(settings)))
-
-
-def queue_timeout_s(settings: Settings, priority: int) -> float:
-    """Longest wait of a job of this priority that names none itself."""
-    return settings.queue_timeouts_s[Level.of(priority).name.lower()]
 
 
 def codec_limits(settings: Settings) -> Limits:

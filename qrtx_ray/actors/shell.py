@@ -24,12 +24,12 @@ from qrtx_ray.actors.mailboxes import Mailboxes
 from qrtx_ray.actors.metadata_recorder import MetadataRecorder
 from qrtx_ray.actors.outbox import Outbox
 from qrtx_ray.actors.payload_cache import PayloadCache
+from qrtx_ray.actors.policies import policy_of
 from qrtx_ray.actors.settings import core_settings, served_devices
 from qrtx_ray.clock import SystemClock
 from qrtx_ray.config import Settings
 from qrtx_ray.errors import InternalError, QrtxError
 from qrtx_ray.model import Group, JobRecord
-from qrtx_ray.multiplex.isolation import isolation_policy
 from qrtx_ray.scheduler import commands as do
 from qrtx_ray.scheduler import events as on
 from qrtx_ray.scheduler.core import Core
@@ -57,10 +57,10 @@ class SchedulerShell:
         self._wall_origin = clock.wall() - clock.monotonic()
         self._clock = clock
         self._started_at = clock.monotonic()
-        policy = isolation_policy(self._settings.multiplexing.isolation_level)
-        self._core = Core(core_settings(self._settings), served_devices(self._settings), policy)
+        policy = policy_of(self._settings)
+        self._core = Core(core_settings(self._settings), served_devices(self._settings), policy=policy)
         self._agents: Mailboxes[Group] = Mailboxes()
-        self._compilers: Mailboxes[tuple[tuple[str, int], ...]] = Mailboxes()
+        self._compilers: Mailboxes[tuple[do.CompileOrder, ...]] = Mailboxes()
         self._payloads = PayloadCache(64 * 1024 * 1024)
         self._committed = CommittedRecords(self._settings.performance.status_cache_entries)
         self._events: Counter[str] = Counter()
@@ -101,6 +101,7 @@ class SchedulerShell:
         return commands, self._outbox.post(durable, commands)
 
     def _perform(self, commands: Sequence[do.Command]) -> None:
+        making_way: dict[str, list[tuple[str, int]]] = {}
         for command in commands:
             match command:
                 case do.Persist():
@@ -116,10 +117,22 @@ class SchedulerShell:
                     self._agents.put(command.agent, command.incarnation, command.group)
                 case do.StopAttempt():
                     self._errands.stop_attempt(command.agent, command.job_id, command.attempt)
+                case do.PreemptAttempt():
+                    making_way.setdefault(command.agent, []).append((command.job_id, command.attempt))
+                case do.MeasureProbe():
+                    self._measure(command)
                 case do.RecordMetadata():
                     self._recorder.add(command.job_ids)
                 case do.Refuse() | do.Duplicate():
                     pass  # answered by `submit`
+        for agent, attempts in making_way.items():
+            self._errands.preempt_attempts(agent, attempts)
+
+    def _measure(self, probe: do.MeasureProbe) -> None:
+        def measured(fidelity: float | None) -> None:
+            self._apply(on.ProbeMeasured(probe.device, probe.noise_id, fidelity))
+
+        self._errands.measure_probe(probe.agent, probe.device, probe.noise_id, probe.seed, measured)
 
     async def _recall(self, job_id: str) -> None:
         """A finished job may have left memory; what can still be asked of it goes by what the store has."""
@@ -160,7 +173,8 @@ class SchedulerShell:
         self._committed.update(records)
         sequence = await journal.read(journal.store.last_sequence)
         number = await journal.read(journal.store.last_number)
-        commands = self._core.restore(records, sequence, number, self._now())
+        facts = await journal.read(journal.store.facts)
+        commands = self._core.restore(records, sequence, number, self._now(), facts)
         first = commands[0] if commands else None
         await self._outbox.post(journal.commit(first) if isinstance(first, do.Persist) else None, commands)
         log.info(

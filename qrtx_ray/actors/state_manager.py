@@ -126,7 +126,7 @@ class StateManagerActor:
     # ------------------------------------------------------------------------------------------------------- level 3
 
     async def record_metadata(self, records: Sequence[JobRecord]) -> None:
-        """Write `meta.json` of finished jobs. Repeating it writes the same."""
+        """Write `meta.json` of finished jobs, and drop what only their runs needed. Repeating it does the same."""
         await asyncio.to_thread(self._write_metadata, records)
 
     async def forget(self, job_ids: Sequence[str]) -> None:
@@ -147,3 +147,6 @@ class StateManagerActor:
         for record in records:
             text = json.dumps(metadata_document(record), indent=1, sort_keys=True)
             self._files.write_artefacts(record.id, {"meta.json": text})
+            if record.attempt > 1 or record.preemptions:
+                # No run will go on from what another kept, also not from what one kept and died before it could say so.
+                self._files.drop_checkpoint(record.id)

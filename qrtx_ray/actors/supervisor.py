@@ -28,10 +28,12 @@ from qrtx_ray.actors.names import (
     device_agent_name,
     find_actor,
 )
+from qrtx_ray.actors.policies import policy_of
 from qrtx_ray.actors.scheduler import SchedulerActor
 from qrtx_ray.actors.settings import servings
 from qrtx_ray.actors.state_manager import StateManagerActor
 from qrtx_ray.config import Settings
+from qrtx_ray.store.open import check_store
 
 __all__ = ["SupervisorActor", "actor_names", "ensure_runtime", "wait_until_ready"]
 
@@ -56,7 +58,13 @@ def ensure_runtime(settings: Settings) -> None:
     """Create whatever of the runtime does not exist yet. Ray must be initialised.
 
     A runtime that is already there keeps the configuration it was started with.
+
+    Raises:
+        ValidationError: The scheduling policy that the configuration names cannot be made, or the driver of the
+            journal's database is not installed.
     """
+    policy_of(settings)  # better said here than by an actor that cannot start
+    check_store(settings.paths.journal_url)
     _create(_Wanted(SUPERVISOR, SupervisorActor, (settings.to_dict(),), on_head=True))
 
 

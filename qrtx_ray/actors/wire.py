@@ -45,7 +45,9 @@ class Changes:
 
 @dataclass(frozen=True, slots=True)
 class DeviceState:
-    """A device as the scheduler sees it now. `queue_length` counts jobs not yet running, `running` those that are."""
+    """A device as the scheduler sees it now. `queue_length` counts jobs not yet running, `running` those that are. Of one
+    whose noise drifts: the published noise, when it was calibrated (seconds since the epoch), its last measured fidelity.
+    """
 
     info: DeviceInfo
     status: DeviceStatus
@@ -53,6 +55,9 @@ class DeviceState:
     running: int
     agents: tuple[str, ...]
     qpu_s: float = 0.0
+    noise_id: str = ""
+    calibrated_at: float | None = None
+    probe_fidelity: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,10 @@ class DeviceDirectory:
         """The device that `name` (canonical or alias) means, or None."""
         return self._by_name.get(name)
 
+    def noisy(self) -> tuple[str, ...]:
+        """Canonical names of all devices with noise, in the order of the configuration."""
+        return tuple(dict.fromkeys(info.name for info in self._by_name.values() if info.executor == "aer"))
+
     def require(self, name: str, field: str) -> DeviceInfo:
         """The device that `name` means.
 

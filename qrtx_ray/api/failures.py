@@ -13,7 +13,7 @@ import orjson
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from qrtx_ray.api.responses import JSON
+from qrtx_ray.api.responses import JSON, field_outside, with_dates
 from qrtx_ray.errors import ErrorInfo, InternalError, NotFound, QrtxError, ValidationError
 
 __all__ = [
@@ -34,6 +34,11 @@ _CODES = {
     "compile_failed": 1003,
     "device_unavailable": 1004,
     "queue_full": 1202,
+    "quota_queued": 1202,
+    "quota_qpu_seconds": 1202,
+    "deadline_unmeetable": 1004,
+    "fidelity_floor_unmet": 1004,
+    "no_suitable_device": 1004,
     "queue_timeout": 1011,
     "execution_timeout": 1305,
     "permission_denied": 1200,
@@ -107,9 +112,8 @@ def error_body(info: ErrorInfo, trace: str) -> dict[str, Any]:
 def error_response(error: QrtxError, trace: str, retry_after_s: int = 1) -> Response:
     """The answer for `error`. A surrogate or a control character in a text never reaches a header or breaks the JSON."""
     info = error.info()
-    safe = ErrorInfo(
-        info.code, _printable(info.message), info.category, info.retryable, _printable(info.field), info.limit
-    )
+    message, limit = with_dates(_printable(info.message)), None if info.limit is None else with_dates(info.limit)
+    safe = ErrorInfo(info.code, message, info.category, info.retryable, field_outside(_printable(info.field)), limit)
     headers = {"uber-trace-id": trace}
     if error.http_status in (429, 503, 507):
         headers["Retry-After"] = str(retry_after_s)

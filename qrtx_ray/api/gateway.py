@@ -11,7 +11,17 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from qrtx_ray.errors import ErrorInfo
-from qrtx_ray.model import DeviceInfo, DeviceStatus, JobChange, JobId, JobPage, JobQuery, JobRecord, JobRequest
+from qrtx_ray.model import (
+    DeviceInfo,
+    DeviceStatus,
+    JobChange,
+    JobId,
+    JobPage,
+    JobQuery,
+    JobRecord,
+    JobRequest,
+    Reservation,
+)
 
 __all__ = ["DeviceView", "Gateway"]
 
@@ -28,6 +38,9 @@ class DeviceView:
         agents: Agents that serve it and are alive.
         calibration_id: The calibration new jobs are compiled against, or None when it has none.
         utilisation: Share of the device's (QPU) time that was used lately, ∈ [0, 1].
+        noise_id: Name of the noise its last calibration published, of a device whose noise drifts; else "".
+        calibrated_at: When that was, seconds since the epoch, or None.
+        probe_fidelity: Fidelity of the probe circuits as measured last, or None.
     """
 
     info: DeviceInfo
@@ -37,6 +50,9 @@ class DeviceView:
     agents: int = 0
     calibration_id: str | None = None
     utilisation: float = 0.0
+    noise_id: str = ""
+    calibrated_at: float | None = None
+    probe_fidelity: float | None = None
 
 
 class Gateway(Protocol):
@@ -131,6 +147,46 @@ class Gateway(Protocol):
 
     async def usage_qpu_s(self, tenant: str, since: float) -> float:
         """Seconds of QPU time charged to `tenant` since `since` (epoch seconds)."""
+        ...
+
+    async def explain(self, job_id: JobId, tenant: str) -> dict[str, Any]:
+        """Why the job is where it is, as plain data; see docs/scheduling.md."""
+        ...
+
+    async def estimate(self, request: JobRequest) -> dict[str, Any]:
+        """What the job would be on each device it may go to, as ``{"devices": {name: figures}, "chosen", "policy"}``;
+        nothing is kept and nothing runs.
+
+        Raises:
+            DecodeError / ValidationError / CompileError: The circuits cannot be read.
+            QueueFull: Too many estimates are asked for at once.
+        """
+        ...
+
+    async def usage(self, tenant: str) -> dict[str, Any]:
+        """The tenant's share and quotas, with what is used of them."""
+        ...
+
+    async def reservations(self) -> list[Reservation]:
+        """All windows that are not over, of every tenant, by their beginning."""
+        ...
+
+    async def reserve(self, reservation: Reservation, *, operator: bool) -> Reservation:
+        """Hold a device.
+
+        Raises:
+            ValidationError: The window is over, too long, or too far away.
+            QueueFull: The tenant, or everybody together, holds as many as are allowed.
+            InvalidState: It overlaps another.
+        """
+        ...
+
+    async def release(self, name: str, tenant: str | None) -> None:
+        """Give a reservation back. `tenant` None is the operator.
+
+        Raises:
+            NotFound: There is none of that name, or it is another tenant's.
+        """
         ...
 
     async def health(self) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import parse_qs
 
-from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -13,7 +12,7 @@ from qrtx_ray.api.auth import principal_of
 from qrtx_ray.api.context import Api
 from qrtx_ray.api.requests import read_body
 from qrtx_ray.api.responses import json_response
-from qrtx_ray.api.routing import add_operation, new_router
+from qrtx_ray.api.routing import OperationRouter, add_operation, new_router
 from qrtx_ray.errors import NotFound
 
 __all__ = ["Identity"]
@@ -28,7 +27,7 @@ class Identity:
     def __init__(self, api: Api) -> None:
         self._api = api
 
-    def router(self) -> APIRouter:
+    def router(self) -> OperationRouter:
         """All routes, at the paths IBM's services have."""
         router = new_router("identity")
         add_operation(router, "POST", "/identity/token", self.token, "Access token for an API token")

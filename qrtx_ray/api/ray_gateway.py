@@ -15,14 +15,35 @@ from ray.exceptions import RayActorError, RayTaskError
 from qrtx_ray.actors.link import SchedulerLink
 from qrtx_ray.actors.names import STATE_MANAGER, find_actor
 from qrtx_ray.actors.wire import OWN_KEY, Changes, DeviceState, SchedulerStatus
+from qrtx_ray.api.estimates import Estimator
 from qrtx_ray.api.gateway import DeviceView
 from qrtx_ray.api.micro_batch import MicroBatcher
 from qrtx_ray.api.status_cache import StatusCache
 from qrtx_ray.config import Settings
 from qrtx_ray.devices import catalogue
 from qrtx_ray.devices.calibration import Calibration
-from qrtx_ray.errors import ErrorInfo, InternalError, NotFound, PersistError, QrtxError, StoreConflict, StoreFull
-from qrtx_ray.model import JobChange, JobId, JobPage, JobQuery, JobRecord, JobRequest, TaskState, is_job_id
+from qrtx_ray.devices.model import DeviceModel
+from qrtx_ray.errors import (
+    ErrorInfo,
+    InternalError,
+    NotFound,
+    PersistError,
+    QrtxError,
+    StoreConflict,
+    StoreFull,
+)
+from qrtx_ray.model import (
+    DeviceInfo,
+    JobChange,
+    JobId,
+    JobPage,
+    JobQuery,
+    JobRecord,
+    JobRequest,
+    Reservation,
+    TaskState,
+    is_job_id,
+)
 from qrtx_ray.store.circuit_fs import CircuitFS
 
 __all__ = ["RayGateway"]
@@ -35,6 +56,7 @@ DEVICES_FRESH_S = 0.2
 INLINE_READ_BYTES = 64 * 1024
 RETRY_PAUSE_S = 0.05
 FOLLOW_PAUSE_S = 0.2
+SURVEY_ROUNDS = 2  # one that is under way when the question comes, and the question itself
 
 
 class RayGateway:
@@ -52,9 +74,10 @@ class RayGateway:
         self._submissions: MicroBatcher[JobRequest, JobRecord | ErrorInfo] = MicroBatcher(
             self._submit_batch, settings.performance.batch_size, weigh=lambda request: len(request.payload)
         )
+        self._estimator = Estimator(settings.resources.compiler_workers, SURVEY_ROUNDS * settings.compiler.timeout)
         self._devices: tuple[float, list[DeviceView]] = (0.0, [])
         self._devices_lock = asyncio.Lock()
-        self._calibrations: dict[str, str] = {}
+        self._calibrations: dict[tuple[str, str], str] = {}
         self._follower: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -180,10 +203,39 @@ class RayGateway:
         return changes
 
     async def explain(self, job_id: JobId, tenant: str) -> dict[str, Any]:
-        """Why the job is where it is."""
         await self.get(job_id, tenant)
         explanation: dict[str, Any] = await self._ask("explain", job_id)
         return explanation
+
+    async def estimate(self, request: JobRequest) -> dict[str, Any]:
+        noise = {view.info.name: view.noise_id for view in await self.devices()}
+        candidates = await self._estimator.survey(request, noise)
+        wishes = {
+            "fidelity_floor": request.fidelity_floor,
+            "max_qpu_s": request.max_qpu_s,
+            "deadline_at": request.deadline_at,
+            "reservation": request.reservation,
+            "session_id": request.session_id,
+        }
+        found: dict[str, Any] = await self._ask("estimate", request.tenant, request.priority, candidates, wishes)
+        return found
+
+    async def usage(self, tenant: str) -> dict[str, Any]:
+        usage: dict[str, Any] = await self._ask("usage", tenant)
+        return usage
+
+    async def reservations(self) -> list[Reservation]:
+        found: list[Reservation] = await self._ask("reservations")
+        return found
+
+    async def reserve(self, reservation: Reservation, *, operator: bool) -> Reservation:
+        made: Reservation = await self._patiently(
+            CALL_PATIENCE_S, lambda again: ("reserve", reservation, operator, again)
+        )
+        return made
+
+    async def release(self, name: str, tenant: str | None) -> None:
+        await self._patiently(CALL_PATIENCE_S, lambda again: ("release", name, tenant, again))
 
     async def devices(self) -> list[DeviceView]:
         async with self._devices_lock:
@@ -228,14 +280,20 @@ class RayGateway:
             queue_length=state.queue_length,
             running=state.running,
             agents=len(state.agents),
-            calibration_id=self._calibrations[state.info.metadata],
+            calibration_id=self._calibrations[_noise_of(state)],
             utilisation=min(1.0, state.qpu_s / max(uptime_s, 1e-9)),
+            noise_id=state.noise_id,
+            calibrated_at=state.calibrated_at,
+            probe_fidelity=state.probe_fidelity,
         )
 
     def _read_calibrations(self, states: Sequence[DeviceState]) -> None:
-        for name in {state.info.metadata for state in states} - self._calibrations.keys():
-            calibration = Calibration.from_properties(catalogue.properties(name), catalogue.configuration(name))
-            self._calibrations[name] = calibration.id
+        wanted = {_noise_of(state): state for state in states}
+        for key in self._calibrations.keys() - wanted.keys():
+            del self._calibrations[key]  # of a calibration that another has taken the place of
+        for key, state in wanted.items():
+            if key not in self._calibrations:
+                self._calibrations[key] = _calibration_id(state.info, state.noise_id)
 
     def _remember(self, generation: int, record: JobRecord) -> JobRecord:
         """Keep what was asked for in `generation` of the cache, unless the stream has begun anew since."""
@@ -302,6 +360,18 @@ def _answer(answer: JobRecord | ErrorInfo | BaseException) -> JobRecord | ErrorI
     if isinstance(answer, BaseException):
         raise answer
     return answer
+
+
+def _noise_of(state: DeviceState) -> tuple[str, str]:
+    """What a device's calibration is a function of: devices without drift share that of their metadata."""
+    return (state.info.name if state.noise_id else state.info.metadata, state.noise_id)
+
+
+def _calibration_id(info: DeviceInfo, noise_id: str) -> str:
+    if noise_id:
+        return DeviceModel.load(info.name, noise_id).calibration.id
+    # Not by way of a model: those are kept, and a replica wants no more than the name of each.
+    return Calibration.from_properties(catalogue.properties(info.metadata), catalogue.configuration(info.metadata)).id
 
 
 def _check(job_id: str) -> None:

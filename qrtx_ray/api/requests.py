@@ -22,6 +22,7 @@ __all__ = [
     "job_id_of",
     "json_object",
     "json_text",
+    "moment",
     "number",
     "parse_json",
     "read_body",
@@ -157,6 +158,20 @@ def text(value: Any, field: str, longest: int = _PRINTABLE_LIMIT) -> str:
     return value
 
 
+def moment(value: str, field: str) -> float:
+    """An ISO 8601 time (UTC unless it says otherwise) as seconds since the epoch.
+
+    Raises:
+        ValidationError: It is none.
+    """
+    try:
+        # a plus sign of an offset that the client did not escape arrives as a space
+        parsed = datetime.fromisoformat(value.replace(" ", "+") if "T" in value else value)
+        return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        raise ValidationError(f"{field} must be an ISO 8601 time", field=field) from None
+
+
 class Query:
     """The query string, read strictly.
 
@@ -216,11 +231,4 @@ class Query:
     def time(self, name: str) -> float | None:
         """An ISO 8601 time (UTC unless it says otherwise) as epoch seconds, or None."""
         value = self.get(name)
-        if value is None:
-            return None
-        try:
-            # a plus sign of an offset that the client did not escape arrives as a space
-            moment = datetime.fromisoformat(value.replace(" ", "+") if "T" in value else value)
-            return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-        except (ValueError, OverflowError):
-            raise ValidationError(f"{name} must be an ISO 8601 time", field=name) from None
+        return None if value is None else moment(value, name)

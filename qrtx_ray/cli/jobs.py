@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +11,7 @@ import typer
 from rich.markup import escape
 
 from qrtx_ray.cli.following import follow
+from qrtx_ray.cli.moments import MOMENTS
 from qrtx_ray.cli.show import console, job_table, results_view, state_text, table
 from qrtx_ray.client import QrtxClient
 from qrtx_ray.errors import ValidationError
@@ -27,17 +29,30 @@ def register(application: typer.Typer) -> None:
 
 def submit(
     file: Annotated[Path, typer.Argument(help=".qasm (2 or 3), .qpy, or a JobSpec .yaml.")],
-    device: Annotated[str | None, typer.Option("--device", "-d", help="Device name or alias.")] = None,
+    device: Annotated[str | None, typer.Option("--device", "-d", help="Device name, alias, or auto.")] = None,
     shots: Annotated[int | None, typer.Option(help="Shots.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed; the same seed gives the same samples.")] = None,
     priority: Annotated[int | None, typer.Option(help="0 to 100, 50 is normal.")] = None,
     name: Annotated[str | None, typer.Option(help="A name for the job.")] = None,
+    deadline: Annotated[datetime | None, typer.Option(formats=MOMENTS, help="When it must have ended.")] = None,
+    fidelity_floor: Annotated[float | None, typer.Option(help="Least predicted fidelity, above 0 to 1.")] = None,
+    reservation: Annotated[str | None, typer.Option(help="Reservation that the job may use.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Compile and estimate only.")] = False,
     wait: Annotated[bool, typer.Option("--wait", "-w", help="Follow the job and print its results.")] = False,
 ) -> None:
     """Send a file; prints the job's identifier."""
     if not file.is_file():
         raise ValidationError(f"{file} is not a file", field="file")
-    given: dict[str, Any] = {"shots": shots, "seed": seed, "priority": priority, "name": name}
+    given: dict[str, Any] = {
+        "shots": shots,
+        "seed": seed,
+        "priority": priority,
+        "name": name,
+        "deadline": None if deadline is None else deadline.astimezone(UTC).isoformat(),
+        "fidelity_floor": fidelity_floor,
+        "reservation": reservation,
+        "dry_run": dry_run or None,
+    }
     with QrtxClient() as client:
         chosen = {key: value for key, value in given.items() if value is not None}
         job = client.submit_file(file, device=device, **chosen)

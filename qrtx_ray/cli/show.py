@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console, Group
@@ -11,9 +13,19 @@ from rich.markup import escape
 from rich.table import Table
 
 from qrtx_ray.client.messages import JobStatus
-from qrtx_ray.errors import QrtxError
+from qrtx_ray.errors import QrtxError, ValidationError
 
-__all__ = ["STATE_STYLES", "complain", "console", "job_table", "results_view", "seconds", "state_text", "table"]
+__all__ = [
+    "STATE_STYLES",
+    "complain",
+    "console",
+    "job_table",
+    "results_view",
+    "seconds",
+    "state_text",
+    "table",
+    "writing",
+]
 
 TOP = 16  # outcomes shown of each register
 BAR = 24  # columns of the longest bar
@@ -43,9 +55,25 @@ def complain(error: QrtxError) -> None:
     errors.print(f"[red]error[/red] ({error.code}): {escape(error.message)}", soft_wrap=True)
 
 
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Around the writing of a file that the user named.
+
+    Raises:
+        ValidationError: It cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise ValidationError(f"{path} cannot be written: {error.strerror}", field="file") from error
+
+
 def results_view(document: Mapping[str, Any]) -> Group:
-    """A result document, one block for each PUB: counts with bars, or values with their errors."""
+    """A result document, one block for each PUB: counts with bars, or values with their errors; of a dry run its figures."""
     blocks: list[Table | str] = []
+    estimate = document.get("metadata", {}).get("qrtx", {}).get("estimate")
+    if estimate is not None:
+        return Group(*(_figures(one) for one in estimate.get("candidates", [estimate])))
     several = len(document["pubs"]) > 1
     for index, pub in enumerate(document["pubs"]):
         title = f"PUB {index}" if several else None
@@ -72,6 +100,13 @@ def _register(name: str, counts: Any, title: str | None) -> list[Table | str]:
     if len(counts) > TOP:
         shown.append(f"[dim]and {len(counts) - TOP} more outcomes; --json lists all[/]")
     return shown
+
+
+def _figures(estimate: Mapping[str, Any]) -> Table:
+    rows = [
+        (name, escape(str(value))) for name, value in estimate.items() if name != "device" and value not in (None, "")
+    ]
+    return table(("figure", "estimate"), rows, escape(str(estimate.get("device", ""))))
 
 
 def _flat(values: Any) -> list[float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -138,6 +139,46 @@ class AsyncQrtxClient:
     async def history(self, job_id: str) -> list[dict[str, Any]]:
         """All changes of the job's state, oldest first."""
         return await self._do(calls.history(job_id))
+
+    async def explain(self, job_id: str) -> dict[str, Any]:
+        """Why the job is where it is, and when it should start."""
+        return await self._do(calls.explain(job_id))
+
+    async def estimate(
+        self, circuits: QuantumCircuit | str | Sequence[QuantumCircuit | str], device: str = "auto", **options: Any
+    ) -> dict[str, Any]:
+        """What a job would be on each device it may go to (``devices``) and where it would go now (``chosen``); nothing is
+        submitted. Arguments as for `submit`.
+        """
+        return await self.estimate_body(job_body(circuits, device, **options))
+
+    async def estimate_file(self, path: str | Path, *, device: str | None = None, **options: Any) -> dict[str, Any]:
+        """The same for a file; arguments as for `submit_file`. Where nobody names a device: of all with noise."""
+        return await self.estimate_body(file_body(Path(path), device=device, otherwise="auto", **options))
+
+    async def estimate_body(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """The same for a body of the native API."""
+        return await self._do(calls.estimate(body))
+
+    async def usage(self) -> dict[str, Any]:
+        """Your share and quotas, with what is used of them."""
+        return await self._do(calls.usage())
+
+    async def reserve(
+        self, device: str, ends_at: datetime, *, begins_at: datetime | None = None, tenant: str | None = None
+    ) -> dict[str, Any]:
+        """Hold a device from `begins_at` (now) to `ends_at`; times without a zone are local. Jobs name the reservation by
+        its ``name``. Only an operator names a `tenant`.
+        """
+        return await self._do(calls.reserve(device, ends_at, begins_at, tenant))
+
+    async def reservations(self) -> list[dict[str, Any]]:
+        """All reservations that are not over, by their beginning."""
+        return await self._do(calls.reservations())
+
+    async def release(self, name: str) -> None:
+        """Give a reservation back."""
+        await self._do(calls.release(name))
 
     async def jobs(self, *, limit: int = 20, offset: int = 0, **filters: Any) -> list[JobStatus]:
         """A page of jobs, newest first. Filters: state, device, program, tag."""

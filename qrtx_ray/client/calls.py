@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 
@@ -18,14 +19,20 @@ __all__ = [
     "cancel",
     "delete",
     "devices",
+    "estimate",
+    "explain",
     "get",
     "health",
     "history",
     "jobs",
+    "release",
+    "reservations",
+    "reserve",
     "results",
     "results_of_many",
     "submit",
     "submit_many",
+    "usage",
 ]
 
 T = TypeVar("T")
@@ -118,6 +125,37 @@ def delete(job_id: str) -> Call[None]:
 
 def history(job_id: str) -> Call[list[dict[str, Any]]]:
     return Call("GET", job_path(job_id) + "/history", lambda document: document["changes"])
+
+
+def explain(job_id: str) -> Call[dict[str, Any]]:
+    return Call("GET", job_path(job_id) + "/explain", lambda document: document)
+
+
+def estimate(body: Mapping[str, Any]) -> Call[dict[str, Any]]:
+    return Call("POST", "/v1/estimate", lambda document: document, body=body)
+
+
+def usage() -> Call[dict[str, Any]]:
+    return Call("GET", "/v1/usage", lambda document: document)
+
+
+def reservations() -> Call[list[dict[str, Any]]]:
+    return Call("GET", "/v1/reservations", lambda document: document["reservations"])
+
+
+def reserve(device: str, ends_at: datetime, begins_at: datetime | None, tenant: str | None) -> Call[dict[str, Any]]:
+    given = {"begins_at": begins_at and _utc(begins_at), "ends_at": _utc(ends_at), "tenant": tenant}
+    body = {"device": device, **{name: value for name, value in given.items() if value is not None}}
+    return Call("POST", "/v1/reservations", lambda document: document, body=body)
+
+
+def release(name: str) -> Call[None]:
+    return Call("DELETE", f"/v1/reservations/{quote(name, safe='')}", lambda _: None)
+
+
+def _utc(moment: datetime) -> str:
+    # A time without a zone means the caller's own clock, as everywhere in Python.
+    return moment.astimezone(UTC).isoformat()
 
 
 def jobs(limit: int, offset: int, filters: Mapping[str, Any]) -> Call[list[JobStatus]]:

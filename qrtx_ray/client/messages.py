@@ -87,13 +87,14 @@ def job_body(
 
     Args:
         circuits: Circuits as `QuantumCircuit` or OpenQASM text; one or several.
-        device: Device name or alias.
+        device: Device name or alias, or ``auto``.
         program: ``sampler`` or ``estimator``; by default estimator when there are observables.
         shots: Shots of every circuit.
         parameters: Parameter rows, the same for every circuit.
         observables: One mapping Pauli string → coefficient for each observable, the same for every circuit.
         precision: Target standard error of an estimator job.
-        envelope: Further keys: name, seed, priority, tags, queue_timeout_s, execution_timeout_s, max_qpu_s, options.
+        envelope: Further keys: name, seed, priority, tags, queue_timeout_s, execution_timeout_s, max_qpu_s, options,
+            devices (with device ``auto``), deadline, fidelity_floor, reservation, dry_run.
     """
     several = [circuits] if isinstance(circuits, str) or not isinstance(circuits, Sequence) else circuits
     common: dict[str, Any] = {"parameters": parameters, "observables": observables, "precision": precision}
@@ -110,8 +111,13 @@ def job_body(
     return {key: value for key, value in body.items() if value is not None}
 
 
-def file_body(path: Path, *, device: str | None = None, shots: int | None = None, **envelope: Any) -> dict[str, Any]:
+def file_body(
+    path: Path, *, device: str | None = None, shots: int | None = None, otherwise: str | None = None, **envelope: Any
+) -> dict[str, Any]:
     """The body for a file: OpenQASM 2 or 3 (``.qasm``), QPY (``.qpy``), or a JobSpec (``.yaml``, ``.yml``).
+
+    Args:
+        otherwise: The device where neither `device` nor the file names one; None: that is refused.
 
     Raises:
         ValidationError: An unknown kind of file, a JobSpec with unknown fields, or no device.
@@ -120,8 +126,9 @@ def file_body(path: Path, *, device: str | None = None, shots: int | None = None
         spec = read_jobspec(path.read_bytes(), Limits(), reader=lambda name: (path.parent / name).read_bytes())
         given = {"device": device, "shots": shots, **envelope}
         return {**spec.body, **{key: value for key, value in given.items() if value is not None}}
+    device = device or otherwise
     if device is None:
-        raise ValidationError("a device is needed for a circuit file", field="device")
+        raise ValidationError("a device is needed for a circuit file; auto leaves the choice open", field="device")
     if path.suffix == ".qpy":
         circuit = {"format": "qpy", "source": base64.b64encode(path.read_bytes()).decode()}
     elif path.suffix in {".qasm", ".qasm2", ".qasm3"}:

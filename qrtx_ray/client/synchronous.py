@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -148,6 +149,46 @@ class QrtxClient:
     def history(self, job_id: str) -> list[dict[str, Any]]:
         """All changes of the job's state, oldest first."""
         return self._do(calls.history(job_id))
+
+    def explain(self, job_id: str) -> dict[str, Any]:
+        """Why the job is where it is, and when it should start."""
+        return self._do(calls.explain(job_id))
+
+    def estimate(
+        self, circuits: QuantumCircuit | str | Sequence[QuantumCircuit | str], device: str = "auto", **options: Any
+    ) -> dict[str, Any]:
+        """What a job would be on each device it may go to (``devices``) and where it would go now (``chosen``); nothing is
+        submitted. Arguments as for `submit`.
+        """
+        return self.estimate_body(job_body(circuits, device, **options))
+
+    def estimate_file(self, path: str | Path, *, device: str | None = None, **options: Any) -> dict[str, Any]:
+        """The same for a file; arguments as for `submit_file`. Where nobody names a device: of all with noise."""
+        return self.estimate_body(file_body(Path(path), device=device, otherwise="auto", **options))
+
+    def estimate_body(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """The same for a body of the native API."""
+        return self._do(calls.estimate(body))
+
+    def usage(self) -> dict[str, Any]:
+        """Your share and quotas, with what is used of them."""
+        return self._do(calls.usage())
+
+    def reserve(
+        self, device: str, ends_at: datetime, *, begins_at: datetime | None = None, tenant: str | None = None
+    ) -> dict[str, Any]:
+        """Hold a device from `begins_at` (now) to `ends_at`; times without a zone are local. Jobs name the reservation by
+        its ``name``. Only an operator names a `tenant`.
+        """
+        return self._do(calls.reserve(device, ends_at, begins_at, tenant))
+
+    def reservations(self) -> list[dict[str, Any]]:
+        """All reservations that are not over, by their beginning."""
+        return self._do(calls.reservations())
+
+    def release(self, name: str) -> None:
+        """Give a reservation back."""
+        self._do(calls.release(name))
 
     def jobs(self, *, limit: int = 20, offset: int = 0, **filters: Any) -> list[JobStatus]:
         """A page of jobs, newest first. Filters: state, device, program, tag."""

@@ -22,6 +22,7 @@ import re
 from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 import yaml
@@ -40,11 +41,13 @@ _TOP = ["apiVersion", "kind", "metadata", "spec", "runtime", "resources", "sched
         "artifacts"]  # fmt: skip
 _METADATA = ["name", "labels", "annotations", "tags"]
 _SPEC = ["target", "priority", "entrypoint", "program", "program_path", "compiler", "metadata", "dependencies",
-         "workload", "circuits", "parameters", "observables", "shots", "seed", "precision", "options", "kind"]  # fmt: skip
+         "workload", "circuits", "parameters", "observables", "shots", "seed", "precision", "options", "kind",
+         "devices", "deadline", "fidelity_floor", "reservation", "dry_run", "max_qpu_s"]  # fmt: skip
 _PROGRAM = ["path", "source", "format"]
 _RUNTIME = ["mode", "retry", "timeout", "replay"]
 _TIMEOUT = ["queue_seconds", "execution_seconds", "result_seconds"]
-_PASSED_ON = ("circuits", "seed", "options")
+_PLACING = ("devices", "deadline", "fidelity_floor", "reservation", "dry_run", "max_qpu_s")
+_PASSED_ON = ("circuits", "seed", "options", *_PLACING)
 _WITHOUT_EFFECT = ("entrypoint", "compiler", "dependencies", "workload")
 
 Reader = Callable[[str], bytes]
@@ -102,6 +105,8 @@ def read_jobspec(text: bytes | str, limits: Limits, *, reader: Reader | None = N
     if "tags" in metadata:
         body["tags"] = metadata["tags"]
     body |= {name: spec[name] for name in _PASSED_ON if name in spec}
+    if isinstance(body.get("deadline"), date):  # YAML reads an unquoted time as one; a body has text
+        body["deadline"] = body["deadline"].isoformat()
     ignored = [f"spec.{name}" for name in _WITHOUT_EFFECT if name in spec]
     body |= _numbers(spec, document, ignored)
     if "circuits" not in body:
@@ -119,7 +124,9 @@ def write_jobspec(body: dict[str, Any]) -> str:
     metadata = {key: body[key] for key in ("name", "tags") if body.get(key)}
     spec: dict[str, Any] = {"target": body["device"], "kind": body.get("program", "sampler")}
     spec |= {
-        key: body[key] for key in ("priority", "shots", "seed", "options", "circuits") if body.get(key) is not None
+        key: body[key]
+        for key in ("priority", "shots", "seed", *_PLACING, "options", "circuits")
+        if body.get(key) is not None
     }
     document: dict[str, Any] = {"apiVersion": _VERSIONS[0], "kind": "QuantumJob", "metadata": metadata, "spec": spec}
     times = {"queue_seconds": body.get("queue_timeout_s"), "execution_seconds": body.get("execution_timeout_s")}

@@ -11,6 +11,8 @@ __all__ = ["NativeCircuit", "NativeJob"]
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Seed = Annotated[StrictInt, Field(ge=0, lt=2**64)]
 Seconds = Annotated[float, Field(strict=True, allow_inf_nan=False, gt=0, le=31_536_000)]
+Share = Annotated[float, Field(strict=True, allow_inf_nan=False, gt=0, le=1)]
+DeviceText = Annotated[str, Field(min_length=1, max_length=128)]
 Tag = Annotated[str, Field(min_length=1, max_length=86)]
 Observable = dict[str, Number]
 Row = list[Number]
@@ -41,11 +43,21 @@ class NativeCircuit(BaseModel):
 
 
 class NativeJob(BaseModel):
-    """A job of the native API. Times are in seconds; `max_qpu_s` in seconds of QPU time."""
+    """A job of the native API. Times are in seconds; `max_qpu_s` in seconds of QPU time.
+
+    Attributes:
+        device: Name or alias, or ``auto``: the scheduler chooses among `devices`.
+        devices: With ``auto``: names or aliases to choose among; None: all devices with noise.
+        deadline: ISO 8601 time at which the job must have ended (UTC unless it says otherwise).
+        fidelity_floor: Least predicted fidelity the job is to run with.
+        reservation: The reservation of a device that the job may use.
+        dry_run: Compile and estimate only.
+    """
 
     model_config = _STRICT
 
-    device: Annotated[str, Field(min_length=1, max_length=128)]
+    device: DeviceText
+    devices: Annotated[list[DeviceText], Field(min_length=1, max_length=1024)] | None = None
     program: Literal["sampler", "estimator"] = "sampler"
     name: Annotated[str, Field(max_length=128, pattern=r"^[a-zA-Z0-9._ -]*$")] = ""
     circuits: Annotated[list[NativeCircuit], Field(min_length=1)]
@@ -56,6 +68,10 @@ class NativeJob(BaseModel):
     queue_timeout_s: Seconds | None = None
     execution_timeout_s: Seconds | None = None
     max_qpu_s: Seconds | None = None
+    deadline: Annotated[str, Field(max_length=40)] | None = None
+    fidelity_floor: Share | None = None
+    reservation: Annotated[str, Field(min_length=1, max_length=64)] | None = None
+    dry_run: StrictBool = False
     private: StrictBool = False
     session_id: Annotated[str, Field(max_length=64)] | None = None
     options: dict[str, Any] = {}

@@ -74,12 +74,16 @@ def _wanted(kind: str, context: dict[str, Any]) -> tuple[str, str | None]:
             bound = _bound(context, "min_length", "max_length")
             return f"a list of {bound} items", f"{bound} items"
         case "greater_than_equal" | "less_than_equal" | "greater_than" | "less_than":
-            sign, bound = next((_SIGNS[name], f"{context[name]:g}") for name in _SIGNS if name in context)
+            sign, bound = next((_SIGNS[name], _exact(context[name])) for name in _SIGNS if name in context)
             return f"{sign} {bound}", f"{sign} {bound}"
         case "string_pattern_mismatch":
             return "of letters, digits, '.', '_', '-' and spaces only", None
         case _:
             return _KINDS.get(kind, "of the documented form"), None
+
+
+def _exact(bound: float) -> str:
+    return str(int(bound)) if float(bound).is_integer() else f"{bound:g}"
 
 
 _SIGNS = {"ge": "at least", "le": "at most", "gt": "above", "lt": "below"}

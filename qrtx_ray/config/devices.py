@@ -10,10 +10,10 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, field_validator, model_validator
 
 from qrtx_ray.config.section import Section, key
-from qrtx_ray.config.units import PositiveCount
+from qrtx_ray.config.units import Count, PositiveCount, PositiveDuration
 from qrtx_ray.errors import ValidationError
 
-__all__ = ["DeviceEntry", "DeviceOptions", "Executor"]
+__all__ = ["DeviceEntry", "DeviceOptions", "Drift", "Executor"]
 
 Executor = Literal["aer", "aer_ideal"]
 _NAME = re.compile(r"[a-z0-9_]{1,64}@(aer|aer_ideal)\Z")
@@ -24,8 +24,22 @@ def _listed(value: Any) -> Any:
     return (value,) if isinstance(value, str) else value
 
 
+class Drift(Section):
+    """How the noise of emulated devices wanders away from their calibration."""
+
+    rate: float = key(
+        0.0,
+        "Spread of the relative change of each error rate and coherence time in one interval; 0: the noise stays.",
+        ge=0.0,
+        le=10.0,
+        allow_inf_nan=False,
+    )
+    interval: PositiveDuration = key(600.0, "Time between two changes.", unit="s")
+    seed: Count = key(0, "Seed of the changes; the same seed gives a device the same history.", lt=2**63)
+
+
 class DeviceOptions(Section):
-    """What the agents of one entry may use, where it differs from `resources`."""
+    """What the agents of one entry may use, where it differs from `resources`, and how its devices behave."""
 
     engine_memory_mb: PositiveCount | None = key(
         None, "Address space of an executing child; null: resources.engine_memory_mb.", unit="MiB", ge=256
@@ -33,6 +47,7 @@ class DeviceOptions(Section):
     engine_threads: PositiveCount | None = key(
         None, "OpenMP threads of an executing child; null: resources.engine_threads.", unit="threads", le=1024
     )
+    drift: Drift = key(Drift(), "Drift of the noise.")
 
 
 class DeviceEntry(Section):
@@ -52,7 +67,7 @@ class DeviceEntry(Section):
         None, "Agents that serve the entry, each with one child process; null: max(2, cores).", unit="actors", le=4096
     )
 
-    options: DeviceOptions = key(DeviceOptions(), "Resources of the agents of this entry.")
+    options: DeviceOptions = key(DeviceOptions(), "Resources of the agents of this entry, and drift of its devices.")
 
     @field_validator("name")
     @classmethod
@@ -66,6 +81,9 @@ class DeviceEntry(Section):
     @classmethod
     def _plain_alias(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for alias in value:
+            if alias == "auto":
+                msg = "'auto' leaves the choice of a device to the scheduler and cannot be the name of one"
+                raise ValueError(msg)
             if not _ALIAS.match(alias):
                 msg = f"{alias!r} is not an alias; write 1 to 64 letters, digits, '.', '_' or '-'"
                 raise ValueError(msg)

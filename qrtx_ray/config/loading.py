@@ -107,9 +107,10 @@ def _short(value: Any) -> str:
 
 
 def _section_at(loc: tuple[int | str, ...]) -> type[Section]:
+    """The section at `loc`; numbers of lists and names of mappings lead to the section of their entries."""
     section: type[Section] = Settings
     for part in loc:
-        if isinstance(part, str):
+        if isinstance(part, str) and part in section.model_fields:
             section = _section_of(section.model_fields[part].annotation) or section
     return section
 

@@ -30,7 +30,7 @@ class Paths:
 
     Args:
         storage: Root folder.
-        journal_url: ``sqlite:///<absolute path>`` (so four slashes in all) or ``memory:``.
+        journal_url: ``sqlite:///<absolute path>`` (so four slashes in all), ``postgresql://…`` or ``memory:``.
         circuit_fs_url: Folder or fsspec URL that holds ``circuit_fs/``.
         token_file: The service's own token.
         quantum_states / state_metadata: Folders of levels 2 and 3 of the state manager.

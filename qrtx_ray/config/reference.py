@@ -11,6 +11,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from qrtx_ray.config.devices import DeviceEntry
+from qrtx_ray.config.scheduling import TenantShare
 from qrtx_ray.config.section import Section
 from qrtx_ray.config.service import Token
 from qrtx_ray.config.settings import Settings
@@ -53,6 +54,9 @@ def document() -> str:
             rest.append((name, info))
     parts.append(f"\n## Top-level keys\n\n{_table(iter(rest))}")
     parts.append("\n## An entry of `devices`\n\n" + _table(_keys(DeviceEntry, ""), variables=False))
+    parts.append(
+        "\n## An entry of `scheduler.fair_share.tenants`\n\n" + _table(_keys(TenantShare, ""), variables=False)
+    )
     parts.append("\n## An entry of `auth.tokens`\n\n" + _table(_keys(Token, ""), variables=False))
     return "".join(parts)
 
@@ -65,7 +69,9 @@ def _keys(section: type[Section], prefix: str) -> Iterator[tuple[str, FieldInfo]
             default = info.default
             for inner, inner_info in _keys(info.annotation, dotted):
                 # The level's own default stands in the parent's default value, not in the class.
-                value = getattr(default, inner.rpartition(".")[2])
+                value = default
+                for part in inner.removeprefix(f"{dotted}.").split("."):
+                    value = getattr(value, part)
                 yield inner, FieldInfo.merge_field_infos(inner_info, default=value)
         else:
             yield dotted, info
@@ -109,6 +115,8 @@ def _kind(annotation: Any, rules: Sequence[Any] = ()) -> str:
         return " or ".join(_kind(argument) for argument in arguments)
     if origin is tuple:
         return f"list of {_kind(arguments[0])}"
+    if origin is dict:
+        return f"mapping of names to {_kind(arguments[1])}"
     names = {int: "integer", float: "number", str: "text", bool: "true or false", type(None): "null"}
     return names.get(annotation) or "entry"
 
@@ -127,6 +135,8 @@ def _plain(value: Any) -> str:
             return f"{value:g}"
         case tuple():
             return f"[{', '.join(_plain(item) for item in value)}]"
+        case dict():
+            return "{" + ", ".join(f"{name}: {_plain(item)}" for name, item in value.items()) + "}"
         case Section():
             return "{" + ", ".join(f"{name}: {_plain(item)}" for name, item in value) + "}"
         case "":

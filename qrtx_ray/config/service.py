@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, field_validator
 
+from qrtx_ray.config.journal_url import journal_url_problem
 from qrtx_ray.config.section import Section, key
 from qrtx_ray.config.units import Count, Duration, PositiveCount, PositiveDuration, Size
 
@@ -70,15 +71,19 @@ class Storage(Section):
     """Where everything durable lives."""
 
     path: str | None = key(None, "Root folder; null: $XDG_DATA_HOME/qrtx, or ~/.local/share/qrtx.")
-    journal_url: str | None = key(None, "The journal of jobs; null: sqlite:///<storage.path>/journal.db.")
+    journal_url: str | None = key(
+        None,
+        "The journal of jobs: sqlite:///<absolute path>, postgresql://<user>@<host>/<database> or memory:; "
+        "null: sqlite:///<storage.path>/journal.db.",
+    )
     circuit_fs_url: str | None = key(None, "Folder or fsspec URL of the job files (circuit_fs); null: <storage.path>.")
 
     @field_validator("journal_url")
     @classmethod
     def _known_store(cls, value: str | None) -> str | None:
-        if value is not None and not value.startswith(("sqlite:///", "memory:")):
-            msg = f"{value!r} is not a store of this release; write sqlite:///<absolute path> or memory:"
-            raise ValueError(msg)
+        problem = None if value is None else journal_url_problem(value)
+        if problem is not None:
+            raise ValueError(problem)
         return value
 
 

@@ -12,9 +12,10 @@ from pydantic_core import PydanticCustomError
 
 from qrtx_ray.config.devices import DeviceEntry
 from qrtx_ray.config.paths import Paths
+from qrtx_ray.config.scheduling import Queues, Scheduler
 from qrtx_ray.config.section import Section, key
 from qrtx_ray.config.service import Auth, LimitsSection, Monitoring, Performance, Server, Storage
-from qrtx_ray.config.work import Compiler, Multiplexing, QuantumState, Queues, Resources, RetryPolicy, Scheduler
+from qrtx_ray.config.work import Compiler, Multiplexing, QuantumState, Resources, RetryPolicy
 from qrtx_ray.errors import ValidationError
 
 __all__ = ["Settings"]
@@ -79,13 +80,6 @@ class Settings(Section):
         return min(
             self.scheduler.max_group_jobs, self.multiplexing.max_circuits_per_device or self.scheduler.max_group_jobs
         )
-
-    @property
-    def queue_timeouts_s(self) -> dict[str, float]:
-        """Level name (``critical`` … ``low``) → longest wait of a job that names no limit, seconds."""
-        default = self.scheduler.default_queue_timeout
-        waits = {name: getattr(self.queues, name).max_wait_time for name in type(self.queues).model_fields}
-        return {name: default if wait is None else wait for name, wait in waits.items()}
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON data, complete; `from_dict` restores an equal value."""

@@ -1,4 +1,4 @@
-"""Sections that decide how jobs are queued, grouped, retried and run."""
+"""Sections that decide how jobs are compiled, grouped, run and retried, and how devices are kept."""
 
 from __future__ import annotations
 
@@ -11,73 +11,28 @@ from qrtx_ray.config.units import Count, Duration, PositiveCount, PositiveDurati
 
 __all__ = [
     "Backoff",
+    "Calibration",
     "Compiler",
     "Multiplexing",
     "QuantumState",
-    "Queue",
-    "Queues",
     "Resources",
     "RetryPolicy",
-    "Scheduler",
 ]
 
 _MINUTE, _HOUR = 60.0, 3600.0
 
 
-class Scheduler(Section):
-    """The queue and the leases of those who work for it."""
+class Calibration(Section):
+    """When a device whose noise drifts is measured and calibrated anew."""
 
-    algorithm: Literal["priority"] = key("priority", "How the next job is chosen: by priority level, then by age.")
-    max_queue_size: PositiveCount = key(10_000, "Jobs that may be unfinished at once; more are refused.", unit="jobs")
-    max_queue_per_tenant: PositiveCount | None = key(
-        None, "The same bound for one tenant; null: only max_queue_size.", unit="jobs"
+    auto_calibrate: bool = key(True, "Whether the runtime calibrates drifting devices by itself.")
+    threshold: float = key(
+        0.85, "Measured fidelity of the probe circuits below which a device is calibrated.", gt=0.0, lt=1.0
     )
-    max_group_jobs: PositiveCount = key(32, "Jobs that one agent runs in one engine call, at most.", unit="jobs")
-    max_group_s: PositiveDuration = key(
-        1.0, "Estimated run time of a group, at most (one job may exceed it).", unit="s"
-    )
-    agent_timeout_s: PositiveDuration = key(10.0, "An agent silent for longer is taken to be gone.", unit="s")
-    agent_grace_s: Duration = key(
-        10.0,
-        "After a restart of the scheduler: how long agents may take to come back before their jobs move.",
-        unit="s",
-    )
-    cancel_grace_s: Duration = key(
-        5.0, "How long a cancelled run may take to stop before it is taken to be dead.", unit="s"
-    )
-    default_queue_timeout: PositiveDuration = key(
-        24 * _HOUR, "Longest wait of a job whose level has no max_wait_time of its own.", unit="s"
-    )
-    default_execution_timeout: PositiveDuration = key(
-        300.0, "Longest run of a job that names no limit itself.", unit="s"
-    )
-
-    @field_validator("algorithm", mode="before")
-    @classmethod
-    def _only_what_works(cls, value: Any) -> Any:
-        if value in {"noise_aware", "multiplexing", "hybrid"}:
-            msg = f"the algorithm {value!r} is not part of this release; only 'priority' is"
-            raise ValueError(msg)
-        return value
-
-
-class Queue(Section):
-    """One priority level."""
-
-    max_wait_time: PositiveDuration | None = key(
-        None,
-        "Longest wait of a job of this level that names no limit; null: scheduler.default_queue_timeout.",
-        unit="s",
-    )
-
-
-class Queues(Section):
-    """The four levels; a job's numeric priority decides its level (90.. critical, 70.. high, 30.. normal, else low)."""
-
-    critical: Queue = key(Queue(max_wait_time=5 * _MINUTE), "Priority 90 to 100.")
-    high: Queue = key(Queue(max_wait_time=15 * _MINUTE), "Priority 70 to 89.")
-    normal: Queue = key(Queue(max_wait_time=_HOUR), "Priority 30 to 69.")
-    low: Queue = key(Queue(max_wait_time=24 * _HOUR), "Priority 0 to 29.")
+    max_frequency: PositiveDuration = key(_HOUR, "Least time between two calibrations of a device.", unit="s")
+    predictive: bool = key(True, "Whether the trend of the probes may call for a calibration before the threshold.")
+    probe_interval: PositiveDuration = key(5 * _MINUTE, "Time between two measurements of a device's probes.", unit="s")
+    calibration_time: Duration = key(_MINUTE, "How long a calibration keeps the device from work.", unit="s")
 
 
 class Resources(Section):
@@ -92,6 +47,7 @@ class Resources(Section):
         8192, "Memory an executing child may take beyond its libraries (RLIMIT_AS).", unit="MiB", ge=256
     )
     engine_threads: PositiveCount = key(1, "OpenMP threads of an executing child.", unit="threads", le=1024)
+    calibration: Calibration = key(Calibration(), "Measuring and calibrating devices.")
 
 
 class QuantumState(Section):
@@ -147,6 +103,9 @@ class RetryPolicy(Section):
         5, "Attempts that may vanish with their agent before the job is taken to be the cause.", unit="attempts"
     )
     backoff: Backoff = key(Backoff(), "The wait before a retry.")
+    budget: PositiveDuration = key(
+        _HOUR, "Time since a job's first attempt after which it is not tried again.", unit="s"
+    )
     retryable_errors: tuple[Literal["device_unavailable", "attempt_lost", "worker_died"], ...] = key(
         ("device_unavailable", "attempt_lost"), "Error codes after which a job is tried again."
     )

@@ -80,6 +80,8 @@ class ScriptedSandbox:
 
     Attributes:
         calls: The job ids of each call, as they were made.
+        messages: What the child got with each.
+        line: The interrupts of the latest call.
         cut_short: Calls that were cancelled.
     """
 
@@ -88,14 +90,20 @@ class ScriptedSandbox:
     def __init__(self, behave: Any) -> None:
         self._behave = behave
         self.calls: list[list[str]] = []
+        self.messages: list[dict[str, Any]] = []
+        self.line: Any = None
         self.cut_short = 0
 
     async def start(self) -> None:
         """There is nothing to start."""
 
-    async def call(self, message: dict[str, Any], *, deadline_s: float, on_event: Any = None) -> dict[str, Any]:
+    async def call(
+        self, message: dict[str, Any], *, deadline_s: float, on_event: Any = None, interrupts: Any = None
+    ) -> dict[str, Any]:
         ids = [entry["job_id"] for entry in message["members"]]
         self.calls.append(ids)
+        self.messages.append(message)
+        self.line = interrupts
         try:
             async with asyncio.timeout(deadline_s):
                 reply: dict[str, Any] = await self._behave(ids, on_event)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qrtx_ray.actors.answers import error_of, profile_of, run_end_of
+from qrtx_ray.actors.answers import MadeWay, error_of, profile_of, run_end_of
 from qrtx_ray.errors import ErrorInfo, ValidationError
 
 from .building import PROFILE
@@ -28,7 +28,8 @@ def test_a_profile_comes_back_as_it_was():
 @pytest.mark.parametrize("name", list(asdict(PROFILE)))
 @pytest.mark.parametrize("value", [None, -1, float("nan"), float("inf"), "x" * 5000, True, b"", [], 2**64])
 def test_a_profile_with_a_field_that_cannot_be_is_none(name, value):
-    assert profile_of(asdict(PROFILE) | {name: value}) is None
+    profile = profile_of(asdict(PROFILE) | {name: value})
+    assert profile is None or (name, value) == ("fidelity", None), "a device without noise has no fidelity to predict"
 
 
 def test_a_profile_without_a_field_is_none():
@@ -36,6 +37,29 @@ def test_a_profile_without_a_field_is_none():
     del plain["shots"]
     assert profile_of(plain) is None
     assert profile_of(None) is None
+
+
+def test_only_a_run_that_was_asked_to_may_say_that_it_made_way():
+    said = {"preempted": True, "checkpoint": b"kept", "progress": 0.5, "wall_s": 1.0, "results": b""}
+    assert run_end_of(said, may_leave=True) == MadeWay(b"kept", 0.5, 1.0)
+    assert isinstance(run_end_of(said), ErrorInfo)
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        {"checkpoint": "text"},
+        {"progress": 2.0},
+        {"progress": float("nan")},
+        {"progress": 1},
+        {"wall_s": -1},
+        {"preempted": 1},
+        {"preempted": "yes"},
+    ],
+)
+def test_progress_that_cannot_be_is_an_error(lie):
+    said = {"preempted": True, "checkpoint": b"kept", "progress": 0.5, "wall_s": 1.0} | lie
+    assert isinstance(run_end_of(said, may_leave=True), ErrorInfo)
 
 
 def test_an_error_comes_back_as_it_was():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -11,10 +12,10 @@ from qrtx_ray.actors.device import DeviceActor
 from qrtx_ray.actors.names import SCHEDULER, STATE_MANAGER
 from qrtx_ray.actors.state_manager import StateManagerActor
 from qrtx_ray.actors.wire import WorkLease
-from qrtx_ray.errors import PersistError
+from qrtx_ray.errors import PersistError, WorkerDied
 from qrtx_ray.store.circuit_fs import CircuitFS
 
-from .building import DEVICE, ScriptedSandbox, group, honest, job_id, settings, until
+from .building import DEVICE, ScriptedSandbox, group, honest, job_id, outcome, settings, until
 
 
 class Scheduler:
@@ -215,6 +216,67 @@ async def test_stopping_members_of_the_held_group_makes_room_when_none_is_left(b
     await until(lambda: len(bench.scheduler.reports) == 4)
     assert [bench.error(number) for number in (1, 2, 3, 4)] == [None, "stopped", "stopped", None]
     assert bench.box.calls == [[job_id(1)], [job_id(4)]]
+
+
+async def test_the_whole_agent_makes_way_what_is_held_at_once_and_what_runs_after_its_slice(bench):
+    async def behave(ids, emit):
+        await until(lambda: bench.box.line._notes)
+        left = {"preempted": True, "checkpoint": b"half", "progress": 0.5, "results": b""}
+        return {"outcomes": [outcome(job, **left) for job in ids]}
+
+    bench.box._behave = behave
+    bench.scheduler.groups.put_nowait(group(1))
+    bench.scheduler.groups.put_nowait(group(2, 3))
+    await until(lambda: bench.agent._held is not None and bench.box.calls)
+    assert not await bench.agent.preempt(job_id(1), 2), "another attempt"
+    here = await bench.agent.preempt_many([(job_id(n), 1) for n in (1, 2, 4)])
+    assert set(here) == {(job_id(1), 1), (job_id(2), 1)}
+    await until(lambda: len(bench.scheduler.reports) == 2)
+    assert (await bench.agent.status())["prefetched"] in ([job_id(3)], [])
+    [ran], [held] = bench.scheduler.reports[job_id(1)], bench.scheduler.reports[job_id(2)]
+    assert bench.files.read_checkpoint(job_id(1), ran.checkpoint_sha256) == b"half"
+    assert (held.preempted, held.checkpoint_sha256) == (True, None)
+    bench.box._behave = honest
+    if job_id(3) not in bench.scheduler.reports:
+        assert await bench.agent.preempt(job_id(3), 1)
+    await until(lambda: job_id(3) in bench.scheduler.reports)
+    await bench.run(5)
+    await until(lambda: not bench.agent._unacknowledged)
+
+
+async def test_what_stays_of_a_held_group_keeps_its_noise(bench):
+    gate = Gate(bench.box)
+    bench.scheduler.groups.put_nowait(group(1))
+    bench.scheduler.groups.put_nowait(replace(group(2, 3, 4), noise_id="n"))
+    await until(lambda: bench.agent._held is not None)
+    assert await bench.agent.preempt(job_id(2), 1)
+    assert await bench.agent.stop(job_id(3), 1)
+    gate.open.set()
+    await until(lambda: len(bench.scheduler.reports) == 4)
+    assert bench.box.calls == [[job_id(1)], [job_id(4)]]
+    assert bench.box.messages[1]["noise_id"] == "n"
+
+
+async def test_a_probe_takes_its_turn_with_the_child(bench):
+    said = {}
+
+    async def behave(message, **_):
+        said["message"] = message
+        return {"fidelity": said["answer"]}
+
+    bench.box.call = behave
+    for answer, understood in ((0.5, 0.5), (1.5, None), ("good", None), (float("nan"), None), (None, None)):
+        said["answer"] = answer
+        assert await bench.agent.probe(DEVICE, "n", 7) == understood
+    assert said["message"] == {"probe": {"device": DEVICE, "noise_id": "n", "seed": 7}}
+
+
+async def test_a_probe_that_fails_is_no_figure_and_no_error(bench):
+    async def broken(message, **_):
+        raise WorkerDied("gone")
+
+    bench.box.call = broken
+    assert await bench.agent.probe(DEVICE, "", 1) is None
 
 
 async def test_a_bug_of_ours_fails_the_group_and_not_the_agent(bench):

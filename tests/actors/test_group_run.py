@@ -1,16 +1,19 @@
-"""A group on its way through a child that is honest, dies, lies, hangs, or is stopped."""
+"""A group on its way through a child that is honest, dies, lies, hangs, is stopped, or makes way."""
 
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from qrtx_ray.actors.group_run import GroupRun
-from qrtx_ray.errors import ExecutionTimeout, StoreFull, WorkerDied
+from qrtx_ray.errors import ExecutionTimeout, PersistError, StoreFull, WorkerDied
+from qrtx_ray.model import Group
+from qrtx_ray.sandbox.frames import unpack
 from qrtx_ray.store.circuit_fs import CircuitFS
 
-from .building import ScriptedSandbox, group, honest, job_id, outcome, until
+from .building import DEVICE, ScriptedSandbox, group, honest, job_id, member, outcome, until
 
 
 @pytest.fixture
@@ -159,6 +162,181 @@ async def test_a_stop_of_another_attempt_or_of_a_stranger_changes_nothing(files)
     assert not run.stop(job_id(9), 1)
     assert (await reports_of(run))[job_id(1)].error is None
     assert not run.stop(job_id(1), 1), "it has ended"
+
+
+def leaving(checkpoint=b"half", progress=0.5, **fields):
+    """An engine that makes way when it is told, as far as the notes go, and finishes what is left alone."""
+
+    def behave_with(box):
+        async def behave(ids, emit):
+            await until(lambda: box.line._notes)
+            asked = {job for frame in box.line._notes for job in unpack(frame[4:])[1]["preempt"]}
+            left = {"preempted": True, "checkpoint": checkpoint, "progress": progress, "results": b"", **fields}
+            return {"outcomes": [outcome(job, **(left if job in asked else {})) for job in ids]}
+
+        return behave
+
+    return behave_with
+
+
+def preempted_run(files, members, behave_with):
+    box = ScriptedSandbox(None)
+    box._behave = behave_with(box)
+    return GroupRun(Group("group", DEVICE, tuple(members), "noise"), box, files), box
+
+
+async def test_a_running_member_makes_way_its_progress_is_a_file_and_the_others_end_as_ever(files):
+    run, box = preempted_run(files, [member(1), member(2)], leaving())
+    task = asyncio.create_task(reports_of(run))
+    await until(lambda: box.calls)
+    assert run.preempt([(job_id(1), 1), (job_id(2), 7), (job_id(9), 1)]) == [(job_id(1), 1)]
+    reports = await task
+    assert box.calls == [[job_id(1), job_id(2)]], "nobody ran twice"
+    left = reports[job_id(1)]
+    assert (left.preempted, left.progress, left.error, left.sha256, left.qpu_s) == (True, 0.5, None, None, 0.0)
+    assert files.read_checkpoint(job_id(1), left.checkpoint_sha256) == b"half"
+    assert reports[job_id(2)].sha256 is not None
+    assert not reports[job_id(2)].preempted
+
+
+async def test_kept_progress_goes_to_the_child_of_a_later_attempt(files):
+    digest = files.write_checkpoint(job_id(1), b"half")
+    box = ScriptedSandbox(honest)
+    members = (member(2), replace(member(1, attempt=2), checkpoint_sha256=digest), member(3))
+    run = GroupRun(Group("group", DEVICE, members, "noise"), box, files)
+    reports = await reports_of(run)
+    assert box.calls == [[job_id(2)], [job_id(1)], [job_id(3)]], "one that goes on runs alone"
+    assert [entry["checkpoint"] for message in box.messages for entry in message["members"]] == [b"", b"half", b""]
+    assert {message["noise_id"] for message in box.messages} == {"noise"}
+    assert reports[job_id(1)].sha256 is not None
+
+
+@pytest.mark.parametrize("kept", ["nothing", "another file", "unreadable"])
+async def test_kept_progress_that_is_not_there_means_to_begin_anew(files, monkeypatch, kept):
+    if kept == "another file":
+        files.write_checkpoint(job_id(1), b"of a later attempt")
+    if kept == "unreadable":
+        monkeypatch.setattr(files, "read_checkpoint", refuse(PersistError("the file system refused (EIO)")))
+    box = ScriptedSandbox(honest)
+    run = GroupRun(Group("g", DEVICE, (replace(member(1, 2), checkpoint_sha256="ab" * 32),)), box, files)
+    reports = await reports_of(run)
+    assert box.messages[0]["members"][0]["checkpoint"] == b""
+    assert reports[job_id(1)].error is None
+
+
+async def test_a_child_that_dies_of_kept_progress_is_not_given_it_again(files):
+    digest = files.write_checkpoint(job_id(1), b"poison")
+
+    async def behave(ids, emit):
+        if box.messages[-1]["members"][0]["checkpoint"]:
+            raise WorkerDied("the process that ran it was killed by signal 11 (SIGSEGV)")
+        return await honest(ids, emit)
+
+    box = ScriptedSandbox(behave)
+    run = GroupRun(Group("g", DEVICE, (replace(member(1, 2), checkpoint_sha256=digest),)), box, files)
+    assert (await reports_of(run))[job_id(1)].error is None
+    assert len(box.calls) == 2
+
+
+async def test_members_that_wait_in_the_group_go_back_at_once_with_what_they_came_with(files):
+    digest = files.write_checkpoint(job_id(2), b"half")
+    gate = asyncio.Event()
+
+    async def behave(ids, emit):
+        await gate.wait()
+        return await honest(ids, emit)
+
+    box = ScriptedSandbox(behave)
+    members = (member(1), replace(member(2, 2), checkpoint_sha256=digest), member(3))
+    run = GroupRun(Group("g", DEVICE, members), box, files)
+    task = asyncio.create_task(reports_of(run))
+    await until(lambda: box.calls)
+    assert run.preempt([(job_id(2), 2), (job_id(3), 1)]) == [(job_id(2), 2), (job_id(3), 1)]
+    assert run.preempt([(job_id(2), 2)]) == [], "it has gone"
+    gate.set()
+    reports = await task
+    assert box.calls == [[job_id(1)]]
+    assert (reports[job_id(2)].preempted, reports[job_id(2)].checkpoint_sha256) == (True, digest)
+    assert (reports[job_id(3)].preempted, reports[job_id(3)].checkpoint_sha256) == (True, None)
+    assert files.read_checkpoint(job_id(2), digest) == b"half"
+
+
+async def test_a_group_preempted_before_it_began_never_runs(files):
+    run, box = run_of(honest, files, 1, 2)
+    assert len(run.preempt(run.members())) == 2
+    reports = await reports_of(run)
+    assert box.calls == []
+    assert all(report.preempted for report in reports.values())
+
+
+async def test_one_that_is_to_make_way_does_not_run_again_when_the_child_dies(files):
+    async def behave(ids, emit):
+        await until(lambda: box.line._notes)
+        raise WorkerDied("gone")
+
+    run, box = run_of(behave, files, 1)
+    task = asyncio.create_task(reports_of(run))
+    await until(lambda: box.calls)
+    run.preempt([(job_id(1), 1)])
+    report = (await task)[job_id(1)]
+    assert len(box.calls) == 1
+    assert (report.preempted, report.checkpoint_sha256, report.error) == (True, None, None)
+
+
+async def test_one_that_ends_before_it_hears_has_its_results(files):
+    gate = asyncio.Event()
+
+    async def behave(ids, emit):
+        await gate.wait()
+        return await honest(ids, emit)
+
+    run, box = run_of(behave, files, 1)
+    task = asyncio.create_task(reports_of(run))
+    await until(lambda: box.calls)
+    assert run.preempt([(job_id(1), 1)])
+    gate.set()
+    report = (await task)[job_id(1)]
+    assert not report.preempted
+    assert files.read_results(job_id(1), report.sha256)
+
+
+async def test_a_child_that_makes_way_unasked_fails_its_job_instead_of_sending_it_round_for_ever(files):
+    async def behave(ids, emit):
+        return {"outcomes": [outcome(ids[0], preempted=True, checkpoint=b"x", progress=0.5, results=b"")]}
+
+    run, _ = run_of(behave, files, 1)
+    assert "cannot be read" in (await reports_of(run))[job_id(1)].error.message
+
+
+async def test_progress_that_cannot_be_written_leaves_what_was_kept_before(files, monkeypatch):
+    digest = files.write_checkpoint(job_id(1), b"a third")
+    run, box = preempted_run(files, [replace(member(1, 2), checkpoint_sha256=digest)], leaving(b"half"))
+    monkeypatch.setattr(files, "write_checkpoint", refuse(StoreFull("no space is left for files")))
+    task = asyncio.create_task(reports_of(run))
+    await until(lambda: box.calls)
+    run.preempt([(job_id(1), 2)])
+    report = (await task)[job_id(1)]
+    assert (report.preempted, report.error, report.checkpoint_sha256) == (True, None, digest)
+    assert files.read_checkpoint(job_id(1), digest) == b"a third"
+
+
+async def test_a_member_stopped_while_it_makes_way_is_stopped(files):
+    async def behave(ids, emit):
+        await asyncio.Event().wait()
+
+    run, box = run_of(behave, files, 1)
+    task = asyncio.create_task(reports_of(run))
+    await until(lambda: box.calls)
+    run.preempt([(job_id(1), 1)])
+    assert run.stop(job_id(1), 1)
+    assert [report.error.code for report in (await task).values()] == ["stopped"]
+
+
+def refuse(error):
+    def refused(*_):
+        raise error
+
+    return refused
 
 
 async def test_a_member_the_engine_is_silent_about_fails_and_is_not_run_for_ever(files):

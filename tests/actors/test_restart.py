@@ -1,27 +1,31 @@
-"""A scheduler dies and the next one continues from the same file."""
+"""A scheduler dies and the next one continues from the same file, or from the same database."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+from contextlib import ExitStack
 
 import pytest
 
 from qrtx_ray.actors.wire import OWN_KEY
 from qrtx_ray.errors import StoreConflict
 from qrtx_ray.model import TaskState
+from tests.store.postgres import URL, own_schema
 
 from .building import request, settings
 from .house import House, done
 
 
-@pytest.fixture
-async def house(tmp_path, cluster, monkeypatch):
-    house = House(settings(tmp_path), cluster)
-    monkeypatch.setattr(os, "_exit", house.exits.append)
-    await house.scheduler.ping()
-    yield house
-    await house.close()
+@pytest.fixture(params=["sqlite", *(["postgresql"] if URL else [])])
+async def house(request, tmp_path, cluster, monkeypatch):
+    with ExitStack() as stack:
+        database = {"storage.journal_url": stack.enter_context(own_schema())} if request.param == "postgresql" else {}
+        house = House(settings(tmp_path, **database), cluster)
+        monkeypatch.setattr(os, "_exit", house.exits.append)
+        await house.scheduler.ping()
+        yield house
+        await house.close()
 
 
 async def finish(house: House, jobs: list[str], incarnation: str = "1") -> None:

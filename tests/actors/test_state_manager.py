@@ -11,6 +11,7 @@ import pytest
 from qrtx_ray.actors.state_manager import StateManagerActor
 from qrtx_ray.errors import NotFound, PersistError
 from qrtx_ray.model import TaskState
+from qrtx_ray.store.circuit_fs import CircuitFS
 
 from .building import job_id, record, settings
 
@@ -113,6 +114,19 @@ async def test_a_damaged_state_is_refused_and_a_deleted_one_is_gone(manager, tmp
         await manager.find_state(job_id(1))
     with pytest.raises(NotFound):
         await manager.load_state(ref)
+
+
+@pytest.mark.parametrize("facts", [{"attempt": 2}, {"attempt": 1, "preemptions": 1}])
+async def test_kept_progress_is_dropped_when_its_job_has_ended(manager, tmp_path, facts):
+    files = CircuitFS(str(tmp_path))
+    for number in (1, 2):
+        files.write_checkpoint(job_id(number), b"half")
+    ended = record(1, TaskState.CANCELLED, finished_at=1011.0, **facts)
+    for _ in range(2):
+        await manager.record_metadata([ended])
+    folder = tmp_path / "circuit_fs"
+    assert [entry.name for entry in (folder / ended.id).iterdir()] == ["meta.json"]
+    assert (folder / job_id(2) / "checkpoint").exists()
 
 
 async def test_metadata_of_finished_jobs_is_written_and_forgotten_with_the_job(manager, tmp_path):

@@ -359,6 +359,17 @@ async def test_backend_documents(runtime: httpx.AsyncClient) -> None:
         assert status["state"] is True
 
 
+async def test_properties_are_those_of_the_last_calibration(runtime: httpx.AsyncClient, gateway: FakeGateway) -> None:
+    packaged = (await runtime.get("/backends/fake_manila@aer/properties")).json()
+    gateway.set_view("fake_manila@aer", noise_id="drift:7:0.1:3:0", calibrated_at=1893456000.0)
+    drifted = (await runtime.get("/backends/fake_manila@aer/properties")).json()
+    assert drifted["last_update_date"].startswith("2030-01-01T00:00:00")
+    assert (drifted["backend_name"], len(drifted["qubits"])) == (packaged["backend_name"], len(packaged["qubits"]))
+    assert drifted["qubits"] != packaged["qubits"]
+    gateway.set_view("fake_manila@aer", noise_id="", calibrated_at=None)
+    assert (await runtime.get("/backends/fake_manila@aer/properties")).json() == packaged
+
+
 @pytest.mark.parametrize("document", ["configuration", "properties", "status"])
 @pytest.mark.parametrize("name", ["nowhere", "%2e%2e%2f%2e%2e%2fetc%2fpasswd", "x" * 300, "%00"])
 async def test_an_unknown_backend_is_404(runtime: httpx.AsyncClient, name: str, document: str) -> None:

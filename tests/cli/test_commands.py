@@ -66,6 +66,7 @@ def test_the_version_is_told(qrtx: Callable[..., Outcome]) -> None:
 def test_help_names_every_command(qrtx: Callable[..., Outcome]) -> None:
     told = qrtx("--help").out
     commands = "up down env status devices demo submit watch results cancel jobs history version"
+    commands += " explain estimate usage reserve reservations release export-trace simulate"
     assert all(command in told for command in commands.split())
 
 
@@ -148,7 +149,7 @@ def test_a_job_that_has_ended_cannot_be_cancelled(qrtx: Callable[..., Outcome]) 
 
 
 def swept(rows: int) -> tuple[QuantumCircuit, list[list[float]]]:
-    """A noisy parameter sweep: exact density matrices, a few milliseconds a row."""
+    """A noisy parameter sweep; rows decide how long it takes."""
     angle = Parameter("a")
     circuit = QuantumCircuit(6)
     for layer in range(4):
@@ -161,7 +162,7 @@ def swept(rows: int) -> tuple[QuantumCircuit, list[list[float]]]:
 
 
 def test_a_long_job_shows_its_progress(qrtx: Callable[..., Outcome], runtime: LocalRuntime) -> None:
-    circuit, values = swept(800)
+    circuit, values = swept(9000)
     with QrtxClient(runtime.url, runtime.token) as client:
         job_id = client.submit(circuit, "fake_sherbrooke@aer", shots=1, parameters=values).id
     followed = qrtx("watch", job_id)

@@ -6,6 +6,8 @@ import base64
 import inspect
 import io
 import json
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -71,6 +73,10 @@ async def test_a_job_is_submitted_with_its_key() -> None:
         ("history", ("job1",), {"changes": [{"at": "now"}]}, "GET", "/v1/jobs/job1/history", [{"at": "now"}]),
         ("results", ("job1",), {"results": {"pubs": []}}, "GET", "/v1/jobs/job1/results?memory=false", {"pubs": []}),
         ("jobs", (), {"jobs": [view()]}, "GET", "/v1/jobs?limit=20&offset=0", [JobStatus.from_view(view())]),
+        ("explain", ("job1",), {"reason": "it is next"}, "GET", "/v1/jobs/job1/explain", {"reason": "it is next"}),
+        ("usage", (), {"tenant": "a"}, "GET", "/v1/usage", {"tenant": "a"}),
+        ("reservations", (), {"reservations": [{"name": "r"}]}, "GET", "/v1/reservations", [{"name": "r"}]),
+        ("release", ("r/1",), None, "DELETE", "/v1/reservations/r%2F1", None),
         ("devices", (), {"devices": [{"name": "d"}]}, "GET", "/v1/devices", [{"name": "d"}]),
         ("health", (), {"details": {"ready": True}}, "GET", "/v1/health", {"ready": True}),
     ],
@@ -81,6 +87,33 @@ async def test_each_call_asks_and_reads(
     got, (asked,) = await both(httpx.Response(200, json=document), call, *words)
     assert (asked.method, asked.url.raw_path.decode()) == (method, path)
     assert got == value
+
+
+async def test_an_estimate_sends_the_body_of_a_submission(tmp_path: Path) -> None:
+    answer = httpx.Response(200, json={"at": "now", "devices": [{"device": "d"}]})
+    value, (asked,) = await both(answer, "estimate", "OPENQASM 2.0;", shots=10, devices=["a", "b"])
+    assert (value, asked.method, asked.url.path) == (answer.json(), "POST", "/v1/estimate")
+    sent = json.loads(asked.content)
+    assert (sent["device"], sent["devices"], sent["shots"]) == ("auto", ["a", "b"], 10)
+    file = tmp_path / "bell.qasm"
+    file.write_text("OPENQASM 3.0;")
+    _, (asked,) = await both(answer, "estimate_file", file, fidelity_floor=0.5)
+    assert (json.loads(asked.content)["device"], json.loads(asked.content)["fidelity_floor"]) == ("auto", 0.5)
+    _, (asked,) = await both(answer, "estimate_file", file, device="manila")
+    assert json.loads(asked.content)["device"] == "manila"
+
+
+async def test_a_reservation_is_asked_for_in_utc() -> None:
+    answer = httpx.Response(201, json={"name": "r"})
+    ends = datetime(2030, 1, 1, 2, tzinfo=timezone(timedelta(hours=1)))
+    value, (asked,) = await both(answer, "reserve", "manila", ends)
+    assert (value, asked.method, asked.url.path) == ({"name": "r"}, "POST", "/v1/reservations")
+    assert json.loads(asked.content) == {"device": "manila", "ends_at": "2030-01-01T01:00:00+00:00"}
+    begins = datetime(2030, 1, 1)  # noqa: DTZ001 - the zone is left out on purpose
+    _, (asked,) = await both(answer, "reserve", "manila", ends, begins_at=begins, tenant="bob")
+    sent = json.loads(asked.content)
+    assert datetime.fromisoformat(sent["begins_at"]) == begins.astimezone(UTC)
+    assert sent["tenant"] == "bob"
 
 
 async def test_deleting_answers_nothing() -> None:

@@ -14,6 +14,7 @@ from qrtx_ray.codec.aqo import aqo_text
 from qrtx_ray.codec.jobspec import read_jobspec, write_jobspec
 from qrtx_ray.codec.limits import Limits
 from qrtx_ray.codec.native import decode_native
+from qrtx_ray.codec.native_schema import NativeJob
 from qrtx_ray.codec.qasm_text import qasm3_text
 from qrtx_ray.codec.results import EstimatorPubData, SamplerPubData, encode_estimator, encode_sampler, native_view
 from qrtx_ray.devices.program import CircuitProgram, Register
@@ -115,6 +116,19 @@ spec:
   program: {path: bell.qasm}
   metadata: {shots: "2048", seed: "7"}
 """
+
+
+@pytest.mark.parametrize("deadline", ["2030-01-01T00:00:00Z", "2030-01-01", "'2030-01-01T00:00:00Z'"])
+def test_a_jobspec_may_leave_the_choice_and_set_bounds(deadline):
+    wishes = (
+        f"devices: [manila, lima]\n  deadline: {deadline}\n  fidelity_floor: 0.5\n  dry_run: true\n  max_qpu_s: 3\n"
+    )
+    text = f"apiVersion: qrtx/v1\nkind: QuantumJob\nspec:\n  target: auto\n  {wishes}  program: {{source: x}}\n"
+    body = read_jobspec(text, LIMITS).body
+    assert (body["device"], body["devices"], body["fidelity_floor"]) == ("auto", ["manila", "lima"], 0.5)
+    assert body["deadline"].startswith("2030-01-01")
+    assert NativeJob.model_validate(body).dry_run
+    assert read_jobspec(write_jobspec(body), LIMITS).body == body
 
 
 def test_a_jobspec_becomes_a_native_body_and_back():

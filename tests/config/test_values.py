@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qrtx_ray.config import DeviceEntry, Settings, load_settings
+from qrtx_ray.config.policies import GROUP
 from qrtx_ray.config.reference import document
 from qrtx_ray.config.units import parse_duration, parse_size
 from qrtx_ray.errors import ValidationError
@@ -134,6 +136,7 @@ def test_metadata_that_does_not_exist_is_refused_with_the_nearest_name(entry):
         ({"alias": "x"}, "an alias needs an entry that is one device"),
         ({"metadata": "fake_manila", "alias": "x"}, "an alias needs"),
         ({"name": "fake_manila@aer", "alias": "a/b"}, "is not an alias"),
+        ({"name": "fake_manila@aer", "alias": "auto"}, "leaves the choice of a device to the scheduler"),
         ({"metadata": []}, "at least one"),
         ({"count": 0}, "greater than or equal to 1"),
     ],
@@ -164,9 +167,32 @@ def test_the_size_of_a_group_has_two_bounds_and_a_switch():
     assert group_jobs(enabled=False) == 1
 
 
-def test_a_level_without_a_wait_of_its_own_takes_the_default():
-    waits = load_settings(env={}, overrides={"queues.low.max_wait_time": None, "scheduler.default_queue_timeout": "2h"})
-    assert waits.queue_timeouts_s == {"critical": 300, "high": 900, "normal": 3600, "low": 7200}
+def test_a_level_that_is_given_in_part_keeps_the_rest_of_its_own_defaults():
+    queues = load_settings(profile="optimized", env={}, overrides={"queues.high.weight": 8}).queues
+    assert (queues.high.weight, queues.high.max_wait_time, queues.high.preemption) == (8.0, 900, True)
+    assert (queues.critical.weight, queues.critical.max_wait_time, queues.critical.preemption) == (10.0, 120, True)
+    assert [level.preemption for level in (queues.normal, queues.low)] == [False, False]
+
+
+def test_no_level_outweighs_the_one_above_it():
+    with pytest.raises(ValidationError, match="may not weigh more than the one above it"):
+        load_settings(env={}, overrides={"queues.low.weight": 6})
+
+
+def test_a_tenant_takes_from_the_default_what_is_not_said_of_it():
+    given = {"default": {"quotas": {"queued": 5}}, "tenants": {"alice": {"weight": 2}}}
+    share = load_settings(profile="optimized", env={}, overrides={"scheduler.fair_share": given}).scheduler.fair_share
+    assert (share.default.weight, share.default.quotas.queued, share.default.quotas.period) == (1.0, 5, 28 * 86400)
+    assert (share.tenants["alice"].weight, share.tenants["alice"].quotas.queued) == (2.0, None)
+
+
+def test_a_policy_of_another_package_may_be_named(monkeypatch):
+    installed = [EntryPoint("mine", "my_package:MyPolicy", GROUP)]
+    monkeypatch.setattr("qrtx_ray.config.policies.entry_points", lambda group: installed if group == GROUP else [])
+    chosen = load_settings(
+        env={}, overrides={"scheduler": {"algorithm": "mine", "hybrid_config": {"primary": "mine"}}}
+    ).scheduler
+    assert (chosen.algorithm, chosen.hybrid_config.primary) == ("mine", "mine")
 
 
 def test_the_limits_are_those_the_codec_obeys_with_the_same_defaults():

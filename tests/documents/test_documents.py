@@ -134,3 +134,8 @@ def test_every_dependency_has_a_lower_bound():
 )
 def test_files_that_are_no_modules_lie_inside_the_package(name):
     assert (ROOT / "qrtx_ray" / name).is_file()
+
+
+def test_the_policy_that_is_shown_keeps_the_rules():
+    [example] = [code for code in blocks(ROOT / "docs" / "scheduling.md", "python") if "check_policy" in code]
+    exec(compile(example, "docs/scheduling.md", "exec"), {"__name__": "example"})

@@ -226,8 +226,11 @@ def test_a_running_job_is_cancelled(service: QiskitRuntimeService) -> None:
     while job.status() not in {"RUNNING", "DONE", "ERROR"}:
         pass  # the server holds each of these questions until there is something new
     job.cancel()
-    assert job.wait_for_final_state(30) is None
     assert job.status() == "CANCELLED"
+    # The client believes that without asking; a job fetched anew tells what the server says.
+    fetched = service.job(job.job_id())
+    fetched.wait_for_final_state(30)
+    assert fetched.status() == "CANCELLED"
     with pytest.raises(RuntimeInvalidStateError):
         job.result()
     with pytest.raises(RuntimeInvalidStateError):

@@ -1,4 +1,7 @@
-"""``python -m tests.faults.runtime_process FOLDER``: a whole runtime on a storage folder, until its input ends or it is killed."""
+"""``python -m tests.faults.runtime_process FOLDER``: a whole runtime on a storage folder, until its input ends or it is killed.
+
+A line ``preempt AGENT JOB ATTEMPT`` of the input is carried out.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,11 @@ def main(folder: str) -> None:
         facts = {"url": runtime.url, "token": runtime.token, "pids": list(runtime.pids.values())}
         sys.stdout.write(json.dumps(facts) + "\n")
         sys.stdout.flush()
-        sys.stdin.read()
+        from .tools import actor  # imports Ray, which must see its environment first
+
+        for line in sys.stdin:
+            _, agent, job, attempt = line.split()
+            actor(agent).preempt.remote(job, int(attempt))
 
 
 if __name__ == "__main__":

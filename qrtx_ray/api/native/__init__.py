@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
-
 from qrtx_ray.api.context import Api
 from qrtx_ray.api.native.devices import Devices
 from qrtx_ray.api.native.events import Events
 from qrtx_ray.api.native.jobs import Jobs
+from qrtx_ray.api.native.planning import Planning
+from qrtx_ray.api.native.reservations import Reservations
 from qrtx_ray.api.native.results import Collection
 from qrtx_ray.api.native.service import Service
+from qrtx_ray.api.routing import OperationRouter
 
 __all__ = ["PREFIX", "native_router"]
 
 PREFIX = "/v1"
 
 
-def native_router(api: Api) -> APIRouter:
+def native_router(api: Api) -> OperationRouter:
     """All routes, relative to the prefix."""
-    router = APIRouter()
-    for part in (Jobs(api), Collection(api), Events(api), Devices(api), Service(api)):
+    router = OperationRouter()
+    parts = (Jobs, Collection, Events, Planning, Reservations, Devices, Service)
+    for part in (kind(api) for kind in parts):
         router.include_router(part.router())
     return router

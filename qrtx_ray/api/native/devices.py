@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -10,7 +9,7 @@ from qrtx_ray.api.context import Api
 from qrtx_ray.api.native.models import DeviceDocument, DeviceListView
 from qrtx_ray.api.native.views import device_view
 from qrtx_ray.api.responses import json_response
-from qrtx_ray.api.routing import add_operation, new_router
+from qrtx_ray.api.routing import OperationRouter, add_operation, new_router
 from qrtx_ray.errors import NotFound
 
 __all__ = ["Devices"]
@@ -22,7 +21,7 @@ class Devices:
     def __init__(self, api: Api) -> None:
         self._api = api
 
-    def router(self) -> APIRouter:
+    def router(self) -> OperationRouter:
         router = new_router("devices")
         add_operation(router, "GET", "/devices", self.list, "All devices", model=DeviceListView)
         add_operation(router, "GET", "/devices/{name}", self.get, "A device", model=DeviceDocument)

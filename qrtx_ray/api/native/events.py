@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import orjson
-from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
@@ -14,7 +13,7 @@ from qrtx_ray.api.auth import principal_of
 from qrtx_ray.api.context import Api
 from qrtx_ray.api.native.views import job_view
 from qrtx_ray.api.requests import job_id_of
-from qrtx_ray.api.routing import add_operation, new_router
+from qrtx_ray.api.routing import OperationRouter, add_operation, new_router
 from qrtx_ray.errors import QrtxError, ValidationError
 from qrtx_ray.model import JobId, JobRecord
 
@@ -30,7 +29,7 @@ class Events:
     def __init__(self, api: Api) -> None:
         self._api = api
 
-    def router(self) -> APIRouter:
+    def router(self) -> OperationRouter:
         router = new_router("jobs")
         add_operation(router, "GET", "/jobs/{job_id}/events", self.events, "Follow a job", extra=_STREAM)
         return router

@@ -5,25 +5,30 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
 from qrtx_ray.api.auth import principal_of
 from qrtx_ray.api.context import Api
-from qrtx_ray.api.envelope import client_name, idempotency_key
 from qrtx_ray.api.native.models import HistoryView, JobListView, JobView, ManyAccepted, NativeJobs, ResultsView
 from qrtx_ray.api.native.results import converted, no_results
-from qrtx_ray.api.native.submission import MEDIA_TYPES, NativeSender, build_native, build_one_of_many, native_body
+from qrtx_ray.api.native.submission import (
+    MEDIA_TYPES,
+    NativeSender,
+    build_native,
+    build_one_of_many,
+    read_native_body,
+    sender_of,
+)
 from qrtx_ray.api.native.views import change_view, error_view, job_view
-from qrtx_ray.api.requests import Query, content_type, job_id_of, parse_json, read_body, text
+from qrtx_ray.api.requests import Query, job_id_of, parse_json
 from qrtx_ray.api.responses import empty, json_bytes, json_response
-from qrtx_ray.api.routing import add_operation, new_router, schema_reference
+from qrtx_ray.api.routing import OperationRouter, add_operation, new_router, schema_reference
 from qrtx_ray.codec.native_schema import NativeJob
 from qrtx_ray.errors import ErrorInfo, QrtxError, ValidationError
 from qrtx_ray.model import JobQuery, JobRecord, JobRequest, TaskState
 
-__all__ = ["Jobs"]
+__all__ = ["JOB_BODY", "Jobs"]
 
 _STATES = {state.value.lower(): state for state in TaskState}
 _MAX_OFFSET = 10**9
@@ -50,7 +55,7 @@ class Jobs:
         self._api = api
         self._gateway = api.gateway
 
-    def router(self) -> APIRouter:
+    def router(self) -> OperationRouter:
         router = new_router("jobs")
         add_operation(
             router,
@@ -84,17 +89,8 @@ class Jobs:
         taken too, and a bare OpenQASM or QPY circuit with `?device=&shots=&seed=`. The answer means that the job is durable. With an
         `Idempotency-Key` the same body gives the same job; another body is refused with 409.
         """
-        principal = principal_of(request)
-        raw = await read_body(request, self._api.settings.body_timeout_s)
-        sender = NativeSender(
-            principal.tenant,
-            client_name(request),
-            text(request.headers.get("service-crn", ""), "Service-CRN"),
-            idempotency_key(request),
-        )
-        body = raw
-        if content_type(request) != "application/json":
-            body = await asyncio.to_thread(native_body, request, raw, self._api.settings)
+        sender = sender_of(request)
+        body = await read_native_body(request, self._api.settings)
         # only a body that names "jobs" near its start can be one with many, and it is then parsed twice
         if b'"jobs"' in body[:64]:
             document = parse_json(body, self._api.settings.json_depth)
@@ -212,14 +208,11 @@ def _outcome(answer: JobRecord | ErrorInfo) -> dict[str, Any]:
     return {"job": job_view(answer), "error": None}
 
 
-_BODY = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": {"anyOf": [schema_reference(NativeJob), schema_reference(NativeJobs)]},
-            },
-            **{kind: {"schema": {"type": "string"}} for kind in MEDIA_TYPES[1:]},
-        },
-    }
-}
+def _body(schema: dict[str, Any]) -> dict[str, Any]:
+    others = {kind: {"schema": {"type": "string"}} for kind in MEDIA_TYPES[1:]}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}, **others}}}
+
+
+#: How operations that take one job document their body.
+JOB_BODY = _body(schema_reference(NativeJob))
+_BODY = _body({"anyOf": [schema_reference(NativeJob), schema_reference(NativeJobs)]})

@@ -4,23 +4,30 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from qrtx_ray.api.error_document import ErrorView
 from qrtx_ray.codec.native_schema import NativeJob
 
 __all__ = [
+    "CandidateView",
     "ChangeView",
     "CollectedView",
     "DeviceDocument",
     "DeviceListView",
+    "EstimateView",
+    "ExplanationView",
     "HealthView",
     "HistoryView",
     "JobListView",
     "JobView",
     "ManyAccepted",
     "NativeJobs",
+    "NewReservation",
+    "ReservationListView",
+    "ReservationView",
     "ResultsView",
+    "UsageView",
     "VersionView",
 ]
 
@@ -36,6 +43,17 @@ class ResultFile(BaseModel):
 
     sha256: str | None
     size_bytes: int | None
+
+
+class CandidateView(BaseModel):
+    """What a job would be on one device, from its circuits and the device's published calibration."""
+
+    device: str
+    calibration_id: str
+    fidelity: float | None = Field(description="predicted, 0..1; null on a device without noise")
+    qpu_s: float = Field(description="seconds of QPU time it would be charged")
+    estimated_s: float = Field(description="wall-clock seconds of the run on one core")
+    refusal: str = Field(description="why it cannot run there, or empty")
 
 
 class JobView(BaseModel):
@@ -68,6 +86,16 @@ class JobView(BaseModel):
     queue_timeout_s: float | None
     execution_timeout_s: float | None
     max_qpu_s: float | None
+    choices: list[str] = Field(description="devices to choose among, of a job submitted with device auto")
+    candidates: list[CandidateView] = Field(description="what it would be on each of them, once that is known")
+    deadline: str | None
+    fidelity_floor: float | None
+    reservation: str | None
+    dry_run: bool
+    promoted_at: str | None = Field(
+        description="when it had waited longer than its level allows, and went before others"
+    )
+    preemptions: int = Field(description="how often it made way for more urgent work")
     cancel_requested: bool
     cancelled_by: str | None
     qpu_s: float | None = Field(description="charged seconds of QPU time")
@@ -137,6 +165,112 @@ class CollectedView(BaseModel):
     outcomes: list[CollectedResults]
 
 
+class DeviceEstimate(CandidateView):
+    """What a job would be on one device, and how long it would wait there."""
+
+    wait_s: float | None = Field(description="expected seconds until it would start")
+    wait_low_s: float | None
+    wait_high_s: float | None
+    score: float | None = Field(description="what the policy in force makes of it; null where it is refused")
+    contributions: dict[str, float] = Field(description="what the score is the sum of")
+    chosen: bool = Field(description="whether a job with device auto would go there now")
+    provenance: dict[str, Any] = Field(description="what the figures rest on: calibration, method, runs seen")
+
+
+class AheadView(BaseModel):
+    """How many jobs of one level are ahead."""
+
+    level: str
+    count: int
+
+
+class WeighedView(CandidateView):
+    """A device that was weighed: its score and what that is the sum of, or why it was refused."""
+
+    score: float | None
+    contributions: dict[str, float]
+    chosen: bool
+
+
+class StartView(BaseModel):
+    """When a job should start, and the bounds of that."""
+
+    at: str
+    low: str
+    high: str
+
+
+class ExplanationView(BaseModel):
+    """Why a job is where it is."""
+
+    model_config = ConfigDict(extra="allow")
+
+    job_id: str
+    state: str
+    reason: str = Field(description="one sentence")
+    position: int | None = Field(description="jobs ahead of it in the line of its device; null when it stands in none")
+    ahead: list[AheadView] = Field(description="those jobs by level; nothing else of them is told")
+    candidates: list[WeighedView] = Field(description="the devices that were weighed, of a job with device auto")
+    estimated_start: StartView | None
+    changes: list[str] = Field(description="what would let it start sooner")
+
+
+class EstimateView(BaseModel):
+    """What a job would be, by device, as things stood `at`."""
+
+    at: str
+    chosen: str | None = Field(description="where a job with device auto would go now")
+    policy: str
+    devices: list[DeviceEstimate]
+
+
+class QuotaView(BaseModel):
+    """A quota: what is used of it, and the bound, or null where there is none."""
+
+    used: float
+    limit: float | None
+    period_s: float | None = Field(default=None, description="of QPU time: length of the period it counts in")
+    period_ends_at: str | None = None
+
+
+class UsageView(BaseModel):
+    """What a tenant is due, and what it has used."""
+
+    model_config = ConfigDict(extra="allow")
+
+    tenant: str
+    weight: float
+    half_life_s: float
+    decayed_qpu_s: float = Field(description="QPU time used, halved with every half-life since")
+    quotas: dict[str, QuotaView]
+
+
+class NewReservation(BaseModel):
+    """The body that reserves a device. Times are ISO 8601, UTC unless they say otherwise."""
+
+    device: str
+    begins_at: str | None = Field(default=None, description="left out: now")
+    ends_at: str
+    tenant: str | None = Field(default=None, description="operators only: whom the device is held for")
+
+
+class ReservationView(BaseModel):
+    """A window in which a device is held. `name` and `tenant` are null in another tenant's."""
+
+    name: str | None
+    device: str
+    tenant: str | None
+    begins_at: str
+    ends_at: str
+    active: bool
+
+
+class ReservationListView(BaseModel):
+    """All reservations that are not over."""
+
+    reservations: list[ReservationView]
+
+
 class DeviceDocument(BaseModel):
     """A device and how it does."""
 
@@ -151,6 +285,8 @@ class DeviceDocument(BaseModel):
     agents: int
     calibration_id: str | None
     utilisation: float
+    calibrated_at: str | None = Field(description="of a device whose noise drifts: when it was calibrated last")
+    probe_fidelity: float | None = Field(description="of such a device: fidelity of its probe circuits, measured last")
 
 
 class DeviceListView(BaseModel):

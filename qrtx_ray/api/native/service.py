@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -12,7 +11,7 @@ from qrtx_ray import __version__
 from qrtx_ray.api.context import Api
 from qrtx_ray.api.native.models import HealthView, VersionView
 from qrtx_ray.api.responses import json_response
-from qrtx_ray.api.routing import add_operation, new_router
+from qrtx_ray.api.routing import OperationRouter, add_operation, new_router
 from qrtx_ray.api.runtime.account import API_VERSIONS
 from qrtx_ray.errors import QrtxError
 
@@ -25,7 +24,7 @@ class Service:
     def __init__(self, api: Api) -> None:
         self._api = api
 
-    def router(self) -> APIRouter:
+    def router(self) -> OperationRouter:
         router = new_router("service")
         add_operation(router, "GET", "/health", self.health, "Whether it lives", model=HealthView)
         add_operation(router, "GET", "/version", self.version, "Versions", model=VersionView)

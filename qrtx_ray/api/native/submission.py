@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import re
 from dataclasses import dataclass
@@ -11,10 +12,12 @@ import orjson
 import pydantic
 from starlette.requests import Request
 
+from qrtx_ray.api.auth import principal_of
 from qrtx_ray.api.directory import DeviceDirectory
-from qrtx_ray.api.envelope import digest_of, tags_of
+from qrtx_ray.api.envelope import client_name, digest_of, idempotency_key, tags_of
 from qrtx_ray.api.failures import UnsupportedMediaType
-from qrtx_ray.api.requests import Query, content_type, integer, json_text
+from qrtx_ray.api.placement import deadline_of, device_and_choices
+from qrtx_ray.api.requests import Query, content_type, integer, json_text, read_body, text
 from qrtx_ray.api.settings import ApiSettings
 from qrtx_ray.codec.jobspec import read_jobspec
 from qrtx_ray.codec.limits import Limits
@@ -23,7 +26,15 @@ from qrtx_ray.codec.schema_faults import explain
 from qrtx_ray.errors import DecodeError, QrtxError, ValidationError
 from qrtx_ray.model import JobRequest, PayloadFormat, Program
 
-__all__ = ["MEDIA_TYPES", "NativeSender", "build_native", "build_one_of_many", "native_body"]
+__all__ = [
+    "MEDIA_TYPES",
+    "NativeSender",
+    "build_native",
+    "build_one_of_many",
+    "native_body",
+    "read_native_body",
+    "sender_of",
+]
 
 #: What a POST may carry.
 MEDIA_TYPES = ("application/json", "application/yaml", "text/x-openqasm", "application/octet-stream")
@@ -39,6 +50,24 @@ class NativeSender:
     client: str
     instance: str
     idempotency_key: str | None
+
+
+def sender_of(request: Request) -> NativeSender:
+    """Who sent `request`, by its token and headers."""
+    return NativeSender(
+        principal_of(request).tenant,
+        client_name(request),
+        text(request.headers.get("service-crn", ""), "Service-CRN"),
+        idempotency_key(request),
+    )
+
+
+async def read_native_body(request: Request, settings: ApiSettings) -> bytes:
+    """The JSON body of the job, see `native_body`; what takes long to convert is converted in a thread."""
+    raw = await read_body(request, settings.body_timeout_s)
+    if content_type(request) == "application/json":
+        return raw
+    return await asyncio.to_thread(native_body, request, raw, settings)
 
 
 def native_body(request: Request, body: bytes, settings: ApiSettings) -> bytes:
@@ -93,15 +122,13 @@ def build_native(body: bytes, sender: NativeSender, directory: DeviceDirectory, 
         job = NativeJob.model_validate_json(body)
     except pydantic.ValidationError as failure:
         raise explain(failure, json_depth=settings.json_depth) from None
-    device = directory.find(job.device)
-    if device is None:
-        raise ValidationError("there is no such device; GET /v1/devices names all there are", field="device")
+    device, choices = device_and_choices(job.device, job.devices, directory)
     if job.session_id is not None:
         raise ValidationError("sessions are not offered by this server yet; leave session_id out", field="session_id")
     _check_counts(job, settings)
     return JobRequest(
         program=Program(job.program),
-        device=device.name,
+        device=device,
         payload=body,
         payload_format=PayloadFormat.NATIVE,
         tenant=sender.tenant,
@@ -118,6 +145,11 @@ def build_native(body: bytes, sender: NativeSender, directory: DeviceDirectory, 
         digest=digest_of(body),
         client=sender.client,
         source="native",
+        choices=choices,
+        deadline_at=deadline_of(job.deadline),
+        fidelity_floor=job.fidelity_floor,
+        reservation=job.reservation,
+        dry_run=job.dry_run,
     )
 
 

@@ -6,12 +6,12 @@ from dataclasses import asdict
 from typing import Any
 
 from qrtx_ray.api.gateway import DeviceView
-from qrtx_ray.api.responses import iso_time
+from qrtx_ray.api.responses import field_outside, iso_time, with_dates
 from qrtx_ray.errors import ErrorInfo
 from qrtx_ray.model import JobChange, JobRecord
 from qrtx_ray.scheduler.states import PUBLIC_STATES
 
-__all__ = ["change_view", "device_view", "error_view", "job_view"]
+__all__ = ["change_view", "device_view", "error_view", "explanation_view", "job_view", "usage_view"]
 
 
 def job_view(record: JobRecord) -> dict[str, Any]:
@@ -44,6 +44,14 @@ def job_view(record: JobRecord) -> dict[str, Any]:
         "queue_timeout_s": record.queue_timeout_s,
         "execution_timeout_s": record.execution_timeout_s,
         "max_qpu_s": record.max_qpu_s,
+        "choices": record.choices,
+        "candidates": record.candidates,
+        "deadline": iso_time(record.deadline_at),
+        "fidelity_floor": record.fidelity_floor,
+        "reservation": record.reservation,
+        "dry_run": record.dry_run,
+        "promoted_at": iso_time(record.promoted_at),
+        "preemptions": record.preemptions,
         "cancel_requested": record.cancel_requested,
         "cancelled_by": record.cancelled_by,
         "qpu_s": record.qpu_s,
@@ -57,9 +65,9 @@ def error_view(error: ErrorInfo) -> dict[str, Any]:
     """What went wrong, see `models.ErrorView`."""
     return {
         "code": error.code,
-        "message": error.message,
-        "field": error.field,
-        "limit": error.limit,
+        "message": with_dates(error.message),
+        "field": field_outside(error.field),
+        "limit": None if error.limit is None else with_dates(error.limit),
         "retryable": error.retryable,
     }
 
@@ -76,6 +84,30 @@ def change_view(change: JobChange) -> dict[str, Any]:
     }
 
 
+def explanation_view(found: dict[str, Any]) -> dict[str, Any]:
+    """Why a job is where it is, see `models.ExplanationView`; its times become ISO 8601."""
+    start = found.get("estimated_start")
+    return {
+        **found,
+        "reason": with_dates(found["reason"]),
+        "changes": [with_dates(text) for text in found["changes"]],
+        "promoted_at": iso_time(found.get("promoted_at")),
+        "estimated_start": None if start is None else {name: iso_time(at) for name, at in start.items()},
+    }
+
+
+def usage_view(found: dict[str, Any]) -> dict[str, Any]:
+    """What a tenant has used, see `models.UsageView`; its times become ISO 8601."""
+    quotas = {
+        name: {
+            **quota,
+            **({"period_ends_at": iso_time(quota["period_ends_at"])} if "period_ends_at" in quota else {}),
+        }
+        for name, quota in found["quotas"].items()
+    }
+    return {**found, "quotas": quotas}
+
+
 def device_view(view: DeviceView) -> dict[str, Any]:
     """A device, see `models.DeviceDocument`."""
     return {
@@ -90,6 +122,8 @@ def device_view(view: DeviceView) -> dict[str, Any]:
         "agents": view.agents,
         "calibration_id": view.calibration_id,
         "utilisation": round(view.utilisation, 6),
+        "calibrated_at": iso_time(view.calibrated_at),
+        "probe_fidelity": view.probe_fidelity,
     }
 
 
