@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from qiskit import QuantumCircuit, qpy
 
-__all__ = ["BELL_QASM3", "deep", "from_qpy", "hardware_efficient", "native_body", "qpy_text"]
+__all__ = ["BELL_QASM3", "deep", "from_qpy", "hardware_efficient", "native_body", "qpy_text", "shuffled"]
 
 BELL_QASM3 = 'OPENQASM 3.0; include "stdgates.inc"; qubit[2] q; bit[2] c; h q[0]; cx q[0], q[1]; c = measure q;'
 
@@ -27,6 +27,23 @@ def hardware_efficient(seed: int, qubits: int = 5, layers: int = 3) -> QuantumCi
         if layer < layers:
             for qubit in range(qubits - 1):
                 circuit.cx(qubit, qubit + 1)
+    circuit.measure(range(qubits), range(qubits))
+    return circuit
+
+
+def shuffled(seed: int, qubits: int = 5) -> QuantumCircuit:
+    """As many gates of each kind as in `hardware_efficient`, anywhere and in any order: no two have the same structure."""
+    rng = np.random.default_rng(seed)
+    kinds = rng.permutation(["rz"] * 8 * qubits + ["sx"] * 4 * qubits + ["cx"] * 3 * (qubits - 1))
+    circuit = QuantumCircuit(qubits, qubits)
+    for kind in kinds:
+        qubit = int(rng.integers(qubits))
+        if kind == "rz":
+            circuit.rz(rng.uniform(-np.pi, np.pi), qubit)
+        elif kind == "sx":
+            circuit.sx(qubit)
+        else:
+            circuit.cx(min(qubit, qubits - 2), min(qubit, qubits - 2) + 1)
     circuit.measure(range(qubits), range(qubits))
     return circuit
 
