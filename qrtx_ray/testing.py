@@ -177,7 +177,9 @@ class FakeGateway:
         return {
             "job_id": job_id,
             "state": record.state.value,
-            "reason": f"{len(ahead)} jobs are ahead of it" if waits else f"it is {record.state.value}",
+            "reason": f"{len(ahead)} job{'s are' if len(ahead) != 1 else ' is'} ahead of it"
+            if waits
+            else f"it has ended: {record.state.value}",
             "position": len(ahead) if waits else None,
             "ahead": [],
             "candidates": [],

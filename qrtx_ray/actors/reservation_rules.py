@@ -27,7 +27,8 @@ def check_reservation(
     """
     if wanted.ends_at > now + rules.max_ahead:
         limit = f"{rules.max_ahead:.15g} s from now"
-        raise ValidationError(f"a reservation may end at most {limit}", field="ends_at", limit=limit)
+        text = f"a reservation may end at most {limit}, which is scheduler.reservations.max_ahead"
+        raise ValidationError(text, field="ends_at", limit=limit)
     if len(standing) >= rules.max_total:
         limit = f"{rules.max_total} reservations"
         raise QueueFull(f"{limit} stand already; scheduler.reservations.max_total allows no more", limit=limit)
@@ -37,7 +38,8 @@ def check_reservation(
         raise PermissionDenied("only the operator reserves devices here")
     if wanted.ends_at - wanted.begins_at > rules.max_duration:
         limit = f"{rules.max_duration:.15g} s"
-        raise ValidationError(f"a tenant reserves a device for at most {limit}", field="ends_at", limit=limit)
+        text = f"a tenant reserves a device for at most {limit}, which is scheduler.reservations.max_duration"
+        raise ValidationError(text, field="ends_at", limit=limit)
     if sum(one.tenant == wanted.tenant for one in standing) >= rules.max_per_tenant:
         limit = f"{rules.max_per_tenant} reservations"
         raise QueueFull(f"the tenant has {limit}; scheduler.reservations.max_per_tenant allows no more", limit=limit)

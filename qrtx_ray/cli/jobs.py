@@ -11,8 +11,8 @@ import typer
 from rich.markup import escape
 
 from qrtx_ray.cli.following import follow
-from qrtx_ray.cli.moments import MOMENTS
 from qrtx_ray.cli.show import console, job_table, results_view, state_text, table
+from qrtx_ray.cli.words import MOMENTS, priority_of
 from qrtx_ray.client import QrtxClient
 from qrtx_ray.errors import ValidationError
 
@@ -32,7 +32,9 @@ def submit(
     device: Annotated[str | None, typer.Option("--device", "-d", help="Device name, alias, or auto.")] = None,
     shots: Annotated[int | None, typer.Option(help="Shots.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed; the same seed gives the same samples.")] = None,
-    priority: Annotated[int | None, typer.Option(help="0 to 100, 50 is normal.")] = None,
+    priority: Annotated[
+        str | None, typer.Option(help="0 to 100, 50 is normal; or critical, high, normal, low.")
+    ] = None,
     name: Annotated[str | None, typer.Option(help="A name for the job.")] = None,
     deadline: Annotated[datetime | None, typer.Option(formats=MOMENTS, help="When it must have ended.")] = None,
     fidelity_floor: Annotated[float | None, typer.Option(help="Least predicted fidelity, above 0 to 1.")] = None,
@@ -46,7 +48,7 @@ def submit(
     given: dict[str, Any] = {
         "shots": shots,
         "seed": seed,
-        "priority": priority,
+        "priority": priority_of(priority),
         "name": name,
         "deadline": None if deadline is None else deadline.astimezone(UTC).isoformat(),
         "fidelity_floor": fidelity_floor,

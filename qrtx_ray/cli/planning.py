@@ -10,8 +10,8 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from qrtx_ray.cli.moments import MOMENTS
 from qrtx_ray.cli.show import console, seconds, state_text, table
+from qrtx_ray.cli.words import MOMENTS, priority_of
 from qrtx_ray.client import QrtxClient
 from qrtx_ray.errors import ValidationError
 
@@ -65,13 +65,15 @@ def estimate(
         str | None, typer.Option("--device", "-d", help="Device or alias; left out: every device with noise.")
     ] = None,
     shots: Annotated[int | None, typer.Option(help="Shots.")] = None,
-    priority: Annotated[int | None, typer.Option(help="0 to 100, 50 is normal.")] = None,
+    priority: Annotated[
+        str | None, typer.Option(help="0 to 100, 50 is normal; or critical, high, normal, low.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """What a job would be on each device: QPU time, waiting time, expected fidelity. Nothing is submitted."""
     if not file.is_file():
         raise ValidationError(f"{file} is not a file", field="file")
-    given = {"shots": shots, "priority": priority}
+    given = {"shots": shots, "priority": priority_of(priority)}
     with QrtxClient() as client:
         chosen = {name: value for name, value in given.items() if value is not None}
         told = client.estimate_file(file, device=device, **chosen)

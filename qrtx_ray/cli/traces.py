@@ -11,8 +11,8 @@ from typing import Annotated, Any, BinaryIO
 import orjson
 import typer
 
-from qrtx_ray.cli.moments import MOMENTS
 from qrtx_ray.cli.show import writing
+from qrtx_ray.cli.words import MOMENTS
 from qrtx_ray.config import load_settings
 from qrtx_ray.config.journal_url import is_postgresql
 from qrtx_ray.errors import ValidationError

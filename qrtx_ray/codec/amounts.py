@@ -7,8 +7,10 @@ from typing import Any
 
 from qrtx_ray.codec.limits import Limits
 from qrtx_ray.errors import ValidationError
+from qrtx_ray.model import Level
 
 __all__ = [
+    "LEVELS",
     "check_integer",
     "check_number",
     "check_precision",
@@ -19,6 +21,7 @@ __all__ = [
     "shots_of_precision",
 ]
 
+LEVELS = {level.name.lower(): level.priority for level in Level}  #: what the name of a level means as a priority
 _MAX_SEED = 2**64 - 1
 _MAX_INTEGER = 2**63 - 1
 
@@ -90,11 +93,19 @@ def check_seed(value: Any, *, field: str) -> int:
 
 
 def check_priority(value: Any, *, field: str) -> int:
-    """A priority: 0 to 100.
+    """A priority: 0 to 100, or the name of a level, which is returned as its number.
 
     Raises:
         ValidationError: Anything else.
     """
+    if isinstance(value, str):
+        level = LEVELS.get(value)
+        if level is None:
+            limit = f"0..100, {', '.join(LEVELS)}"
+            raise ValidationError(
+                f"{field} must be a whole number or a level; known are {limit}", field=field, limit=limit
+            )
+        return level
     return check_integer(value, 0, 100, field=field)
 
 

@@ -27,6 +27,7 @@ from typing import Any
 
 import yaml
 
+from qrtx_ray.codec.amounts import LEVELS
 from qrtx_ray.codec.json_text import check_depth, nearest_name
 from qrtx_ray.codec.limits import Limits
 from qrtx_ray.errors import DecodeError, PayloadTooLarge, ValidationError
@@ -223,7 +224,10 @@ def _numbers(spec: dict[str, Any], document: dict[str, Any], ignored: list[str])
     ignored.extend(f"scheduling.{name}" for name in scheduling if name != "priority")
     for path, section in (("scheduling", scheduling), ("spec", spec)):
         if "priority" in section:
-            out["priority"] = _whole(section["priority"], f"{path}.priority")
+            given = section["priority"]
+            out["priority"] = (
+                LEVELS[given] if isinstance(given, str) and given in LEVELS else _whole(given, f"{path}.priority")
+            )
     runtime = _section(document, "runtime", _RUNTIME, "runtime")
     ignored.extend(f"runtime.{name}" for name in runtime if name not in {"timeout", "replay"})
     timeout = _section(runtime, "timeout", _TIMEOUT, "runtime.timeout")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, WithJsonSchema
+
+from qrtx_ray.codec.amounts import LEVELS
 
 __all__ = ["NativeCircuit", "NativeJob"]
 
@@ -12,6 +14,12 @@ Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Seed = Annotated[StrictInt, Field(ge=0, lt=2**64)]
 Seconds = Annotated[float, Field(strict=True, allow_inf_nan=False, gt=0, le=31_536_000)]
 Share = Annotated[float, Field(strict=True, allow_inf_nan=False, gt=0, le=1)]
+Priority = Annotated[
+    StrictInt,
+    BeforeValidator(lambda value: LEVELS.get(value, value) if isinstance(value, str) else value),
+    Field(ge=0, le=100),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 0, "maximum": 100}, {"enum": [*LEVELS]}], "default": 50}),
+]
 DeviceText = Annotated[str, Field(min_length=1, max_length=128)]
 Tag = Annotated[str, Field(min_length=1, max_length=86)]
 Observable = dict[str, Number]
@@ -63,7 +71,7 @@ class NativeJob(BaseModel):
     circuits: Annotated[list[NativeCircuit], Field(min_length=1)]
     shots: StrictInt = 1024
     seed: Seed | None = None
-    priority: Annotated[StrictInt, Field(ge=0, le=100)] = 50
+    priority: Priority = 50
     tags: Annotated[list[Tag], Field(max_length=8)] = []
     queue_timeout_s: Seconds | None = None
     execution_timeout_s: Seconds | None = None

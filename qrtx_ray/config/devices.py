@@ -31,7 +31,7 @@ class Drift(Section):
         0.0,
         "Spread of the relative change of each error rate and coherence time in one interval; 0: the noise stays.",
         ge=0.0,
-        le=10.0,
+        le=2.0,
         allow_inf_nan=False,
     )
     interval: PositiveDuration = key(600.0, "Time between two changes.", unit="s")

@@ -64,6 +64,11 @@ class Level(IntEnum):
             return cls.HIGH
         return cls.NORMAL if priority >= 30 else cls.LOW
 
+    @property
+    def priority(self) -> int:
+        """The numeric priority that the level's name stands for, in the middle of the level."""
+        return (95, 80, 50, 15)[self]
+
 
 class TaskState(StrEnum):
     """Where a job is on its way (RFC 0007). What may follow what is the table in `scheduler.states`."""

@@ -142,7 +142,7 @@ def deadline_refusal(world: World, deadline_at: float | None, estimated_s: float
     left = deadline_at - world.now
     text = f"the run would take {estimated_s:.3f} s; the deadline is in {left:.3f} s"
     if left <= 0.0:
-        text = f"the deadline passed {-left:.3f} s ago"
+        text = f"the deadline, {deadline_at:.3f} s since the epoch, has passed"
     return DeadlineUnmeetable(text, field="deadline_at", limit=f"{deadline_at:.3f} s since the epoch").info()
 
 

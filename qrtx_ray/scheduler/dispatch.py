@@ -17,7 +17,7 @@ from qrtx_ray.scheduler.policies.priority import choose_group
 from qrtx_ray.scheduler.policies.protocol import GroupLimits, GroupPolicy
 from qrtx_ray.scheduler.settings import CoreSettings
 from qrtx_ray.scheduler.states import Trigger
-from qrtx_ray.scheduler.workers import Agent, Device, Pool, belongs
+from qrtx_ray.scheduler.workers import Agent, Device, belongs
 from qrtx_ray.scheduler.world import World
 
 __all__ = [
@@ -147,7 +147,9 @@ def startable(world: World, device: Device, count: int) -> Iterator[Job]:
     not change meanwhile.
     """
     line = islice(device.front.in_order(world.now), count)
-    to_come = [one for one in device.reservations.values() if one.begins_at > world.now]
+    # One that should have begun by now begins with the next tick.
+    present = None if device.window is None else device.window.reservation
+    to_come = [one for one in device.reservations.values() if one is not present and one.ends_at > world.now]
     if not to_come:
         return line
     following = min(to_come, key=lambda one: one.begins_at)

@@ -15,7 +15,7 @@ from typing import Any
 from qrtx_ray.model import Candidate, JobRecord, PayloadFormat, Program
 from qrtx_ray.scheduler.placement import place
 from qrtx_ray.scheduler.policies.protocol import Scored
-from qrtx_ray.scheduler.waiting import expected_wait
+from qrtx_ray.scheduler.waiting import Glances, expected_wait
 from qrtx_ray.scheduler.workers import belongs
 from qrtx_ray.scheduler.world import World
 
@@ -55,16 +55,19 @@ def estimate(
     )
     scored = {one.device: one for one in reversed(place(world, record, candidates))}
     best = next((one.device for one in reversed(scored.values()) if not one.refusal), None)
-    devices = {one.device: _device(world, record, one, scored[one.device], best) for one in candidates}
+    glances: Glances = {}
+    devices = {one.device: _device(world, record, one, scored[one.device], best, glances) for one in candidates}
     return {"devices": devices, "chosen": best, "policy": world.policy.name}
 
 
-def _device(world: World, record: JobRecord, candidate: Candidate, scored: Scored, best: str | None) -> dict[str, Any]:
+def _device(
+    world: World, record: JobRecord, candidate: Candidate, scored: Scored, best: str | None, glances: Glances
+) -> dict[str, Any]:
     device = world.devices.get(candidate.device)
     wait = None
     if device is not None:
         own = next((one for one in device.reservations.values() if belongs(record, one)), None)
-        wait = expected_wait(world, device, record.level, own=own)
+        wait = expected_wait(world, device, record.level, own=own, glances=glances)
     return {
         "qpu_s": candidate.qpu_s,
         "estimated_s": candidate.estimated_s,

@@ -25,7 +25,7 @@ from qrtx_ray.scheduler.lines import DeviceLine
 from qrtx_ray.scheduler.placement import place
 from qrtx_ray.scheduler.reading import device_status, position
 from qrtx_ray.scheduler.states import PUBLIC_STATES
-from qrtx_ray.scheduler.waiting import Wait, expected_wait, work_ahead
+from qrtx_ray.scheduler.waiting import Glances, Wait, expected_wait, work_ahead
 from qrtx_ray.scheduler.workers import Device, belongs
 from qrtx_ray.scheduler.world import World
 
@@ -56,7 +56,7 @@ def explain(world: World, job_id: JobId) -> dict[str, Any]:
         "device": record.device,
         "device_status": (device_status(device) if device else DeviceStatus.OFFLINE).value,
         "agents": sorted(device.agents) if device else [],
-        "reason": _reason(world, job, device) if job else f"it is {record.state.value}",
+        "reason": _reason(world, job, device) if job else _end_of(record),
         "ahead": _ahead(job, device),
         "policy": world.policy.name,
         "candidates": _candidates(world, record, job),
@@ -66,6 +66,15 @@ def explain(world: World, job_id: JobId) -> dict[str, Any]:
 
 
 # -- why ---------------------------------------------------------------------------------------------------------
+
+
+def _end_of(record: JobRecord) -> str:
+    ended = f"it has ended: {record.state.value}"
+    return ended if record.error is None else f"{ended}, for {record.error.message}"
+
+
+def _jobs(count: int) -> str:
+    return f"{count} job" if count == 1 else f"{count} jobs"
 
 
 def _reason(world: World, job: Job, device: Device | None) -> str:
@@ -97,7 +106,7 @@ def _why_queued(world: World, job: Job, device: Device | None) -> str:
     if held_up:
         return held_up
     ahead = job.line.ahead_of(job)
-    return f"{ahead} jobs are ahead of it" if ahead else "it is next; the agents are busy"
+    return f"{_jobs(ahead)} {'is' if ahead == 1 else 'are'} ahead of it" if ahead else "it is next; the agents are busy"
 
 
 def _held_up(world: World, job: Job, device: Device) -> str:
@@ -110,7 +119,7 @@ def _held_up(world: World, job: Job, device: Device) -> str:
     if window is not None and not window.admits(job.record):
         return f"the device is reserved until {window.reservation.ends_at:.3f} s since the epoch"
     if job.account.full:
-        return f"its tenant has {job.account.running} jobs running, which is its quota `running`"
+        return f"its tenant has {_jobs(job.account.running)} running, which is its quota `running`"
     return ""
 
 
@@ -142,8 +151,8 @@ def _start(world: World, job: Job | None, wait: Wait | None) -> dict[str, float]
     if job is not None and job.record.started_at is not None:
         at = job.record.started_at
         return {"at": at, "low": at, "high": at}
-    if wait is None:
-        return None
+    if wait is None or (job is not None and job.account.full):
+        return None  # when a tenant's own jobs end is up to the tenant
     now = world.now
     return {"at": now + wait.expected_s, "low": now + wait.low_s, "high": now + wait.high_s}
 
@@ -212,9 +221,12 @@ def _changes(world: World, job: Job, device: Device | None, wait: Wait | None) -
         out.append(
             f"unless it starts by {hopeless:.3f} s since the epoch it fails, for its deadline cannot be met then"
         )
-    if len(device.agents) and wait is not None and wait.expected_s > 0:
+    state = device.calibration
+    if state is not None and state.phase is Phase.CALIBRATING:
+        out.append(f"the calibration of the device ends, at {state.until:.3f} s since the epoch")
+    if device.agents and wait is not None and wait.expected_s > 0 and not _held_up(world, job, device):
         faster = wait.expected_s * len(device.agents) / (len(device.agents) + 1)
-        out.append(f"one agent more at the device: about {faster:.3g} s of waiting instead of {wait.expected_s:.3g} s")
+        out.append(f"one agent more at the device: about {faster:.1f} s of waiting instead of {wait.expected_s:.1f} s")
     return out + _elsewhere(world, record, wait)
 
 
@@ -222,19 +234,22 @@ def _higher(job: Job, device: Device) -> list[str]:
     if job.level == Level.CRITICAL or job.record.promoted_at is not None:
         return []
     assert isinstance(job.line, DeviceLine)
-    ahead, above = job.line.ahead_of(job), Level(job.level - 1)
-    fewer = ahead - sum(device.waiting[: above + 1])
-    return [f"at level {above.name.lower()} about {fewer} fewer jobs would go before it"] if fewer > 0 else []
+    ahead = job.line.ahead_of(job)
+    for level in range(job.level - 1, -1, -1):
+        fewer = ahead - sum(device.waiting[: level + 1])
+        if fewer > 0:
+            return [f"at level {Level(level).name.lower()} about {_jobs(fewer)} fewer would go before it"]
+    return []
 
 
 def _elsewhere(world: World, record: JobRecord, wait: Wait | None) -> list[str]:
     """Devices of its survey where it would start sooner."""
-    out = []
+    out, glances = [], Glances()
     for candidate in record.candidates:
         other = world.devices.get(candidate.device)
         if other is None or candidate.refusal or candidate.device == record.device:
             continue
-        there = expected_wait(world, other, record.level)
+        there = expected_wait(world, other, record.level, glances=glances)
         if there is not None and (wait is None or there.expected_s < wait.expected_s):
             out.append(f"on {candidate.device} it would start in about {there.expected_s:.3g} s")
     return out

@@ -9,7 +9,7 @@ from qrtx_ray.model import Candidate, JobRecord
 from qrtx_ray.scheduler.admission import deadline_refusal
 from qrtx_ray.scheduler.budgets import fidelity_refusal, qpu_refusal
 from qrtx_ray.scheduler.policies.protocol import Fleet, Option, Scored
-from qrtx_ray.scheduler.waiting import expected_wait, line_s, utilisation, work_ahead
+from qrtx_ray.scheduler.waiting import Glances, expected_wait, line_s, utilisation, work_ahead
 from qrtx_ray.scheduler.workers import belongs
 from qrtx_ray.scheduler.world import World
 
@@ -20,7 +20,8 @@ _NAMED = 8  # devices named in a refusal
 
 def options_of(world: World, record: JobRecord, candidates: Sequence[Candidate]) -> list[Option]:
     """The candidates as a policy sees them: with what each device is doing now."""
-    return [_option(world, record, candidate) for candidate in candidates]
+    glances: Glances = {}
+    return [_option(world, record, candidate, glances) for candidate in candidates]
 
 
 def place(world: World, record: JobRecord, candidates: Sequence[Candidate]) -> list[Scored]:
@@ -61,7 +62,7 @@ def _refusal(world: World, record: JobRecord, candidate: Candidate) -> ErrorInfo
     )
 
 
-def _option(world: World, record: JobRecord, candidate: Candidate) -> Option:
+def _option(world: World, record: JobRecord, candidate: Candidate, glances: Glances) -> Option:
     device = world.devices.get(candidate.device)
     refusal = _refusal(world, record, candidate)
     if device is None:
@@ -71,7 +72,7 @@ def _option(world: World, record: JobRecord, candidate: Candidate) -> Option:
     job = world.jobs.get(record.id)
     stands_here = job is not None and job.line is device.line_for(job.record)
     ahead = work_ahead(device, job) if job is not None and stands_here else None
-    wait = expected_wait(world, device, record.level, ahead=ahead, own=own)
+    wait = expected_wait(world, device, record.level, ahead=ahead, own=own, glances=glances)
     state = device.calibration
     return Option(
         device=candidate.device,
@@ -81,7 +82,7 @@ def _option(world: World, record: JobRecord, candidate: Candidate) -> Option:
         estimated_s=candidate.estimated_s,
         refusal="" if refusal is None else refusal.message,
         online=wait is not None,
-        utilisation=utilisation(device),
+        utilisation=utilisation(world, device, glances),
         wait_s=line_s(device, record.level) if wait is None else wait.expected_s,
         calibrating=device.calibrating,
         stale=state is not None and state.wanted(world.now),

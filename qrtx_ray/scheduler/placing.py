@@ -24,7 +24,8 @@ __all__ = [
 
 ALARM = "placement"
 STRANDED = f"{ALARM}/"  # of no one device
-KEPT_CANDIDATES = 16  #: that stay with a job: it is written with every change, and who may go to 68 devices goes to the best
+#: Candidates that stay with a job: it is written with every change, and who may go to 68 devices goes to the best.
+KEPT_CANDIDATES = 16
 _SURVEYED = (Trigger.SURVEYED,)
 _REPLACED = (Trigger.REPLACED,)
 
@@ -77,9 +78,7 @@ def recompile(world: World, device: Device) -> None:
     _look_at_all(world, (device,), _compile_anew)
 
 
-def _look_at_all(
-    world: World, devices: Sequence[Device], moving: Callable[[World, Device, Job], None]
-) -> None:
+def _look_at_all(world: World, devices: Sequence[Device], moving: Callable[[World, Device, Job], None]) -> None:
     for device in devices:
         device.movers, device.moving = len(device.movable), moving
         if device.movers:

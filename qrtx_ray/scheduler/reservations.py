@@ -56,7 +56,7 @@ def on_reservation_made(world: World, event: ReservationMade) -> None:
     for other in device.reservations.values():
         if wanted.begins_at < other.ends_at and other.begins_at < wanted.ends_at:
             text = f"the device is reserved from {other.begins_at:.3f} to {other.ends_at:.3f} s since the epoch"
-            raise InvalidState(text, field="begins_at", limit=f"{other.ends_at:.3f} s")
+            raise InvalidState(text, field="begins_at", limit=f"{other.ends_at:.3f} s since the epoch")
     world.keep(FACT + wanted.name, json.dumps(asdict(wanted)))
     _enter(world, device, wanted)
 
@@ -86,10 +86,10 @@ def _check_window(world: World, wanted: Reservation) -> None:
     if not wanted.begins_at < wanted.ends_at:
         raise ValidationError("ends_at must be after begins_at", field="ends_at")
     if not wanted.ends_at > world.now:
-        raise ValidationError("ends_at is in the past", field="ends_at", limit=f"{world.now:.3f} s")
+        raise ValidationError("ends_at is in the past", field="ends_at", limit=f"{world.now:.3f} s since the epoch")
     longest = world.settings.max_reservation_s
     if not wanted.ends_at - wanted.begins_at <= longest:
-        text = f"the window is longer than max_reservation_s = {longest:g} s"
+        text = f"the window is longer than max_reservation_s = {longest:.0f} s"
         raise ValidationError(text, field="ends_at", limit=f"{longest:g} s")
 
 

@@ -87,5 +87,5 @@ class CoreSettings:
     noise: Mapping[str, DeviceNoise] = field(default_factory=dict)
     max_placements: int = 3
     placements_batch: int = 8
-    max_reservation_s: float = 86_400.0
+    max_reservation_s: float = 2_419_200.0
     max_reservations: int = 16

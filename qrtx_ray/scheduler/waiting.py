@@ -11,7 +11,12 @@ from qrtx_ray.scheduler.lines import DeviceLine
 from qrtx_ray.scheduler.workers import Device, Pool, estimated_us
 from qrtx_ray.scheduler.world import World
 
-__all__ = ["Ahead", "Wait", "expected_wait", "line_s", "utilisation", "work_ahead"]
+__all__ = ["Ahead", "Glances", "Wait", "expected_wait", "line_s", "utilisation", "work_ahead"]
+
+Glances = dict[Pool, tuple[float, int]]
+"""What a look at all agents of a pool told: seconds until one is free, and how many are at work. Kept by who asks for many
+devices at the same moment, for those may have all their agents in common.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +40,20 @@ class Wait:
 
 
 def expected_wait(
-    world: World, device: Device, level: int, *, ahead: Ahead | None = None, own: Reservation | None = None
+    world: World,
+    device: Device,
+    level: int,
+    *,
+    ahead: Ahead | None = None,
+    own: Reservation | None = None,
+    glances: Glances | None = None,
 ) -> Wait | None:
     """The wait of a job of `level`, or None where nothing can be said: the device is paused, or nobody serves it.
 
     Args:
         ahead: What goes before it, if it stands in the line; by default all that wait there at its level and above.
         own: A reservation that does not hold it up, for it is its own.
+        glances: Of this very moment; filled as needed.
     """
     if device.paused or not device.pools:
         return None
@@ -49,7 +61,7 @@ def expected_wait(
     waits = []
     for pool in device.pools:
         jobs, work_us = _ahead(pool, device, level, ahead)
-        busy_s = _first_free_s(world, pool)
+        busy_s, _ = _glance(world, pool, {} if glances is None else glances)
         waits.append(((busy_s + work_us * 1e-6 * ratio / len(pool.agents)), jobs, busy_s))
     work_s, jobs, _ = min(waits)
     low, high = device.accuracy.bar(jobs + 1)
@@ -73,9 +85,10 @@ def work_ahead(device: Device, job: Job) -> Ahead:
     return Ahead(ahead, sum(device.waiting_us[: job.level]) + round(of_others_us * part), part)
 
 
-def utilisation(device: Device) -> float:
+def utilisation(world: World, device: Device, glances: Glances) -> float:
     """The share of its agents that are at work; 1 where there is none."""
-    return sum(bool(agent.open) for agent in device.agents.values()) / len(device.agents) if device.agents else 1.0
+    at_work = sum(_glance(world, pool, glances)[1] for pool in device.pools)
+    return at_work / len(device.agents) if device.agents else 1.0
 
 
 def _ahead(pool: Pool, device: Device, level: int, ahead: Ahead | None) -> tuple[int, int]:
@@ -91,8 +104,13 @@ def _ahead(pool: Pool, device: Device, level: int, ahead: Ahead | None) -> tuple
     return ahead.jobs + jobs + round(part * beside), ahead.work_us + work_us + round(part * beside_us)
 
 
-def _first_free_s(world: World, pool: Pool) -> float:
-    return min(max(agent.free_at - world.now, 0.0) if agent.open else 0.0 for agent in pool.agents.values())
+def _glance(world: World, pool: Pool, glances: Glances) -> tuple[float, int]:
+    found = glances.get(pool)
+    if found is None:
+        at_work = [agent.free_at for agent in pool.agents.values() if agent.open]
+        all_are = len(at_work) == len(pool.agents)
+        found = glances[pool] = (max(min(at_work) - world.now, 0.0) if all_are else 0.0, len(at_work))
+    return found
 
 
 def _held_up(world: World, device: Device, seconds: float, own: Reservation | None) -> float:

@@ -15,7 +15,7 @@ async def test_a_job_is_explained_to_its_owner(client: httpx.AsyncClient, gatewa
     second = (await client.post("/v1/jobs", json=native_job())).json()["id"]
     assert (await client.get(f"/v1/jobs/{first}/explain")).json()["position"] == 0
     told = (await client.get(f"/v1/jobs/{second}/explain")).json()
-    assert (told["state"], told["position"], told["reason"]) == ("Queued", 1, "1 jobs are ahead of it")
+    assert (told["state"], told["position"], told["reason"]) == ("Queued", 1, "1 job is ahead of it")
     assert told["estimated_start"]["high"] == "1970-01-01T00:00:02.500000Z"
     assert told["promoted_at"] == "1970-01-01T00:00:03.000000Z"
 

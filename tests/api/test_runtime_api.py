@@ -87,7 +87,7 @@ async def test_an_unknown_program_is_404(runtime: httpx.AsyncClient, name: objec
             (runtime_job(**params(options={"experimental": {"qrtx": hints}})), field)
             for hints, field in (
                 ({"priority": 101}, "options.experimental.qrtx.priority"),
-                ({"priority": "high"}, "options.experimental.qrtx.priority"),
+                ({"priority": "urgent"}, "options.experimental.qrtx.priority"),
                 ({"seed": -1}, "options.experimental.qrtx.seed"),
                 ({"seed": 2**64}, "options.experimental.qrtx.seed"),
                 ({"queue_timeout_s": 0}, "options.experimental.qrtx.queue_timeout_s"),

@@ -10,6 +10,7 @@ import pytest
 from qrtx_ray.config import Settings, load_settings
 from qrtx_ray.config.sources import SHORT_VARIABLES, read_profile
 from qrtx_ray.errors import ValidationError
+from qrtx_ray.model.noise import MAX_RATE
 
 HOME = {"HOME": "/home/somebody"}
 
@@ -223,6 +224,7 @@ def test_a_file_that_is_not_text_is_refused(tmp_path):
         ("queues.critical.wieght", 2, "did you mean weight?"),
         ("resources.calibration.treshold", 0.9, "did you mean threshold?"),
         ("devices", [{"options": {"drift": {"rat": 0.1}}}], "did you mean rate?"),
+        ("devices", [{"options": {"drift": {"rate": MAX_RATE + 0.1}}}], f"less than or equal to {MAX_RATE:g}"),
         ("multiplexing.isolation_level", "weak", "not part of this release"),
         (
             "resources.check_interval",

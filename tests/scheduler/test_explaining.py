@@ -119,11 +119,11 @@ def test_it_is_told_what_would_change_it():
     driver.say(events.DeviceResumed(DEVICE))
     busy(driver, priority=95)
     assert "quota `running`" in changes(driver, job)
-    assert driver.core.explain(job)["reason"] == "its tenant has 1 jobs running, which is its quota `running`"
+    assert driver.core.explain(job)["reason"] == "its tenant has 1 job running, which is its quota `running`"
     driver.queued(3, tenant="bob")
     waiting = driver.queued(tenant="bob")
     told = changes(driver, waiting)
-    assert "at level high about 4 fewer jobs would go before it" in told
+    assert "at level high about 4 jobs fewer would go before it" in told
     assert "one agent more" in told
     assert f"at {driver.now + 3600:.3f} s" in told
 
@@ -146,7 +146,7 @@ def test_nothing_changes_what_is_over(driver):
     job = busy(driver)
     driver.reported(done(job))
     told = driver.core.explain(job)
-    assert (told["changes"], told["ahead"], told["reason"]) == ([], [], "it is Completed")
+    assert (told["changes"], told["ahead"], told["reason"]) == ([], [], "it has ended: Completed")
 
 
 # -- before a job exists -----------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import pytest
 from qrtx_ray.model import AUTO_DEVICE, Candidate
 from qrtx_ray.scheduler import events
 from qrtx_ray.scheduler.commands import CompileOrder, RunGroup
+from qrtx_ray.scheduler.placement import options_of
 from qrtx_ray.scheduler.placing import KEPT_CANDIDATES
 from qrtx_ray.scheduler.policies import NoiseAwarePolicy
 from tests.scheduler.driving import DEVICE, OTHER, Driver
@@ -265,3 +266,21 @@ def test_of_a_long_line_each_event_looks_at_a_few_and_every_job_is_looked_at():
     assert seen[0] == 46
     assert all(0 <= before - after <= 4 for before, after in pairwise(seen))
     assert seen[-1] == 0
+
+
+def test_agents_that_devices_have_in_common_are_looked_at_once_for_all_of_them(monkeypatch):
+    driver = Driver(policy=NoiseAwarePolicy())
+    for name in ("a", "b"):
+        driver.join(name, devices=(DEVICE, OTHER))
+    driver.executing(compile_as={"estimated_s": 100.0})
+    world = driver.core._world
+    record = driver.record(driver.submit(device=AUTO_DEVICE, choices=(DEVICE, OTHER)))
+    looks = []
+    pool = world.agents["a"].pool
+    agents = dict(pool.agents)
+    monkeypatch.setattr(
+        pool, "agents", type("Seen", (dict,), {"values": lambda self: looks.append(1) or dict.values(self)})(agents)
+    )
+    options = options_of(world, record, both())
+    assert [(option.utilisation, option.wait_s) for option in options] == [(0.5, 0.0)] * 2
+    assert len(looks) == 1

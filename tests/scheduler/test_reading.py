@@ -29,7 +29,7 @@ def test_explain_says_at_every_step_what_a_job_waits_for(driver):
     assert driver.core.explain(job)["device_status"] == "paused"
     driver.say(events.DeviceResumed(DEVICE))
     later = driver.queued()
-    assert reason(driver, later) == "1 jobs are ahead of it"
+    assert reason(driver, later) == "1 job is ahead of it"
     driver.ready(capacity=1)
     assert reason(driver, job) == "waits on agent a for the group before it"
     driver.started((job, 1))
@@ -40,7 +40,7 @@ def test_explain_says_at_every_step_what_a_job_waits_for(driver):
     driver.cancel(job)
     assert reason(driver, job) == "waits until agent a has stopped it"
     driver.reported(done(job))
-    assert reason(driver, job) == "it is Cancelled"
+    assert reason(driver, job) == "it has ended: Cancelled"
 
 
 def test_explain_is_plain_data_about_job_and_device(driver):

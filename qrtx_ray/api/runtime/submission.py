@@ -10,6 +10,7 @@ from qrtx_ray.api.envelope import tags_of
 from qrtx_ray.api.placement import deadline_of
 from qrtx_ray.api.requests import integer, json_text, number, text
 from qrtx_ray.api.settings import ApiSettings
+from qrtx_ray.codec.amounts import check_priority
 from qrtx_ray.errors import NotFound, ValidationError
 from qrtx_ray.model import JobRequest, PayloadFormat, Program
 
@@ -144,7 +145,7 @@ def _hints(params: dict[str, Any]) -> dict[str, Any]:
         if given.get(name) is not None:
             found[name] = number(given[name], f"{where}.{name}", 0.001, _MAX_TIMEOUT_S)
     if given.get("priority") is not None:
-        found["priority"] = integer(given["priority"], f"{where}.priority", 0, 100)
+        found["priority"] = check_priority(given["priority"], field=f"{where}.priority")
     if given.get("seed") is not None:
         found["seed"] = integer(given["seed"], f"{where}.seed", 0, 2**64 - 1)
     if given.get("name") is not None:
