@@ -37,6 +37,7 @@ BATCH = 32
 RESTART_PAUSE_S = 0.2
 CHILDREN = 2  # while one is held up by a long job, the other works
 HELD_UP_S = 0.2
+HAND_OVERS = 4  # batches that are being written and reported while others are compiled
 SURVEYS = 64  # asked for and not answered yet
 
 
@@ -63,6 +64,8 @@ class CompilerActor:
         self._joined = asyncio.Event()
         self._joining = asyncio.Lock()
         self._generation = 0
+        self._handing = asyncio.Semaphore(HAND_OVERS)
+        self._reporting: set[asyncio.Task[None]] = set()
         collect_seldom()
         loop = asyncio.get_running_loop()
         parts: list[Callable[[], Coroutine[Any, Any, None]]] = [
@@ -127,19 +130,16 @@ class CompilerActor:
         while True:
             async with self._turn:
                 work = await self._compile_in_turn(sandbox)
-            reports = await work
-            while reports and not await self._ask("report_compiled", reports):
-                await self._join(self._generation)
+            await work
 
-    async def _compile_in_turn(self, sandbox: Sandbox) -> asyncio.Task[list[CompileReport]]:
+    async def _compile_in_turn(self, sandbox: Sandbox) -> asyncio.Task[None]:
         """Lease and compile batch after batch, until one takes long: that one is returned, and another child's turn comes.
 
         One child that takes all there is makes larger batches than two that race, and each batch costs two calls.
         """
-        reports: list[CompileReport] = []
         while True:
             seen = self._generation
-            lease = await self._ask("lease_compile", BATCH, reports)
+            lease = await self._ask("lease_compile", BATCH, ())
             if not lease.known:
                 await self._join(seen)
                 continue
@@ -147,7 +147,7 @@ class CompilerActor:
             done, _ = await asyncio.wait({work}, timeout=HELD_UP_S)
             if not done:
                 return work
-            reports = work.result()
+            work.result()
 
     async def _ask(self, method: str, *arguments: Any) -> Any:
         while True:
@@ -157,23 +157,42 @@ class CompilerActor:
                 # The scheduler could not take the reports, for now: its journal may be in trouble. They stay.
                 await asyncio.sleep(RESTART_PAUSE_S)
 
-    async def _compile_batch(self, sandbox: Sandbox, tasks: list[CompileTask]) -> list[CompileReport]:
-        reports: list[CompileReport] = []
+    async def _compile_batch(self, sandbox: Sandbox, tasks: list[CompileTask]) -> None:
         suspects: set[str] = set()
         while tasks:
             answers: dict[str, dict[str, Any]] = {}
             error = await self._call(sandbox, tasks, answers)
             done = [task for task in tasks if error is None or task.job_id in answers]
             tasks = [task for task in tasks if error is not None and task.job_id not in answers]
-            reports += await asyncio.to_thread(self._keep, done, answers)
+            await self._hand_over(partial(self._keep, done, answers))
             if error is not None and tasks and not done:
                 # Nothing was finished before it, so the first had the child and the time to itself.
                 if isinstance(error, WorkerDied) and tasks[0].job_id not in suspects:
                     suspects.add(tasks[0].job_id)
                     continue  # one death is not enough: a child can also be killed from outside
                 guilty, *tasks = tasks
-                reports.append(CompileReport(guilty.job_id, guilty.attempt, error=self._blame(error)))
-        return reports
+                blame = CompileReport(guilty.job_id, guilty.attempt, error=self._blame(error))
+                await self._hand_over(partial(list, [blame]))
+
+    async def _hand_over(self, keep: Callable[[], list[CompileReport]]) -> None:
+        """Have `keep` write what there is to write and report the outcome, while the child goes on with the next batch; wait
+        only when too much is under way already.
+        """
+        await self._handing.acquire()
+        task = asyncio.get_running_loop().create_task(self._report(keep))
+        self._reporting.add(task)
+        task.add_done_callback(self._handed_over)
+
+    def _handed_over(self, task: asyncio.Task[None]) -> None:
+        self._reporting.discard(task)
+        self._handing.release()
+        if not task.cancelled() and task.exception() is not None:
+            log.error("%s: compiled jobs could not be reported", self._name, exc_info=task.exception())
+
+    async def _report(self, keep: Callable[[], list[CompileReport]]) -> None:
+        reports = await asyncio.to_thread(keep)
+        while reports and not await self._ask("report_compiled", reports):
+            await self._join(self._generation)
 
     async def _call(
         self, sandbox: Sandbox, tasks: list[CompileTask], answers: dict[str, dict[str, Any]]

@@ -8,7 +8,6 @@ threads; the event loop only keeps the books.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import os
 import time
@@ -17,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import orjson
 
 from qrtx_ray.actors.garbage import collect_seldom
 from qrtx_ray.actors.live_qubits import LiveQubits, QubitLease
@@ -145,7 +145,7 @@ class StateManagerActor:
 
     def _write_metadata(self, records: Sequence[JobRecord]) -> None:
         for record in records:
-            text = json.dumps(metadata_document(record), indent=1, sort_keys=True)
+            text = orjson.dumps(metadata_document(record), option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS)
             self._files.write_artefacts(record.id, {"meta.json": text})
             if record.attempt > 1 or record.preemptions:
                 # No run will go on from what another kept, also not from what one kept and died before it could say so.

@@ -141,7 +141,7 @@ class Scheduler(Section):
     )
     max_preemptions: Count = key(3, "How often one job may be preempted.", unit="times")
     preemption_min_wait_s: Duration = key(
-        2.0, "Work that ends sooner than this is waited for rather than preempted.", unit="s"
+        0.75, "Work that ends sooner than this is waited for rather than preempted.", unit="s"
     )
     slice_s: PositiveDuration = key(
         1.0,

@@ -72,6 +72,8 @@ def _all_at_work(device: Device) -> bool:
 def _make_way(world: World, device: Device, level: int) -> None:
     soon, victim = _cheapest(world, device, level)
     if victim is None:
+        if soon:
+            _look_again(world, device)
         return
     levels = world.settings.levels
     urgent = [job for job in startable(world, device, _LOOK_AHEAD) if levels[job.level].preempts]
@@ -82,12 +84,18 @@ def _make_way(world: World, device: Device, level: int) -> None:
         soon, victim = _cheapest(world, device, most_urgent)
     work_s = sum(estimate_s(world, job) for job in urgent)
     if victim is None or soon >= max(1, math.ceil(work_s / world.settings.max_group_s)):
+        _look_again(world, device)
         return
     for job in victim.jobs:
         attempt = (job.record.id, job.record.attempt)
         victim.agent.making_way[attempt] = world.now
         world.send(PreemptAttempt(victim.agent.name, victim.agent.incarnation, *attempt))
     world.alarms.arm(f"{ALARM}/{device.info.name}", world.now + _patience_s(world))
+
+
+def _look_again(world: World, device: Device) -> None:
+    """What was expected to end soon may not: estimates are wrong, and nothing else might happen here until it does."""
+    world.alarms.arm(f"{ALARM}/{device.info.name}", world.now + world.settings.preemption.pause_s)
 
 
 def _patience_s(world: World) -> float:
@@ -112,7 +120,9 @@ def _cheapest(world: World, device: Device, level: int) -> tuple[int, _Holding |
         elif holding is not None:
             holdings[agent.name] = holding
     victim = cheapest(law, (holding.victim for holding in holdings.values()))
-    return soon, None if victim is None else holdings[victim.agent]
+    if victim is None:
+        return soon + len(holdings), None  # too near their end to be worth their price
+    return soon, holdings[victim.agent]
 
 
 def _holding(world: World, agent: Agent, level: int) -> tuple[float, _Holding | None]:

@@ -31,7 +31,7 @@ class PreemptionLaw:
 
     enabled: bool = True
     cost_threshold: float = 0.2
-    min_wait_s: float = 2.0
+    min_wait_s: float = 0.75
     max_per_job: int = 3
     pause_s: float = 0.25
     slice_s: float = 1.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from dataclasses import asdict
 
 import pytest
@@ -71,15 +72,21 @@ class Scheduler:
     async def lease_compile(self, compiler, incarnation, capacity, reports):
         if not self.known:
             return CompileLease(1, known=False)
-        if reports and self.troubles:
-            self.troubles -= 1
-            raise RayTaskError("lease_compile", "", RuntimeError("trouble"))
-        self.reports |= {report.job_id: report for report in reports}
+        assert not reports, "they are not made to wait for the next lease"
         try:
             async with asyncio.timeout(0.02):
                 return CompileLease(1, await self.tasks.get())
         except TimeoutError:
             return CompileLease(1)
+
+    async def report_compiled(self, compiler, incarnation, reports):
+        if not self.known:
+            return False
+        if self.troubles:
+            self.troubles -= 1
+            raise RayTaskError("report_compiled", "", RuntimeError("trouble"))
+        self.reports |= {report.job_id: report for report in reports}
+        return True
 
 
 def everything(ids):
@@ -205,3 +212,15 @@ async def test_a_scheduler_that_forgot_the_compiler_is_joined_once(bench):
     bench.handle.away = False
     await bench.compile(1)
     assert bench.scheduler.joins == 2
+
+
+async def test_the_child_goes_on_while_the_files_of_a_batch_are_written(bench, monkeypatch):
+    written = threading.Event()
+    plain = bench.files.__class__.write_artefacts
+    monkeypatch.setattr(CircuitFS, "write_artefacts", lambda *arguments: (written.wait(10), plain(*arguments)))
+    for number in (1, 2):
+        bench.scheduler.tasks.put_nowait((task(number),))
+    await until(lambda: len(bench.child.calls) == 2)
+    assert bench.scheduler.reports == {}, "nobody sees a compiled job before its files are there"
+    written.set()
+    await until(lambda: len(bench.scheduler.reports) == 2)

@@ -15,7 +15,7 @@ from qrtx_ray.scheduler.preemption import PreemptionLaw, Victim, cheapest, preem
 from qrtx_ray.scheduler.tenants import TenantPolicy
 from tests.scheduler.driving import DEVICE, OTHER, Driver, broken, done
 
-LAW = PreemptionLaw(lost_s=1.0)
+LAW = PreemptionLaw(lost_s=1.0, min_wait_s=2.0)
 LONG = {"estimated_s": 100.0}
 SHA = "cd" * 32
 
@@ -140,8 +140,20 @@ def test_promoted_work_does_not_make_way(driver):
 
 
 def test_work_that_ends_soon_is_waited_for(driver):
-    driver.executing(compile_as={"estimated_s": 1.5})
+    driver.executing(compile_as={"estimated_s": 0.7})
     assert urgent(driver)[1] == []
+
+
+def test_work_that_should_have_ended_long_ago_is_not_waited_for_for_ever(driver):
+    """An estimate that is wrong must not make urgent work wait, even where no heartbeat tells of it."""
+    low = driver.executing(compile_as={"estimated_s": 0.7})
+    assert urgent(driver)[1] == []
+    stopped: list[tuple[str, int]] = []
+    began = driver.now
+    while not stopped and driver.now < began + 2.0:
+        stopped = preempted(driver.tick(driver.core.next_wakeup(driver.now)))
+    assert stopped == [(low, 1)]
+    assert driver.now - began <= 1.5
 
 
 def test_the_price_keeps_work_that_is_not_long_enough():
@@ -170,7 +182,7 @@ def test_a_run_far_on_by_its_own_pace_is_left_alone(driver):
 
 
 def test_a_heartbeat_that_tells_of_a_long_way_yet_stops_what_was_thought_short(driver):
-    low = driver.executing(compile_as={"estimated_s": 1.5})
+    low = driver.executing(compile_as={"estimated_s": 0.7})
     assert urgent(driver)[1] == []
     driver.now += 20
     commands = driver.say(events.AgentHeard(Heartbeat("a", "1", ((low, 1),), ((low, 1, 0.1),))))
@@ -182,7 +194,7 @@ def test_a_heartbeat_that_tells_of_a_long_way_yet_stops_what_was_thought_short(d
 
 
 def test_a_device_is_not_looked_at_for_every_event_but_soon_again(driver):
-    low = driver.executing(compile_as={"estimated_s": 2.0})
+    low = driver.executing(compile_as={"estimated_s": 0.7})
     assert urgent(driver)[1] == [], "it is expected to end soon"
     driver.now += 0.1
     running, progress = ((low, 1),), ((low, 1, 0.021),)
