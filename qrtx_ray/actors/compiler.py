@@ -37,6 +37,7 @@ BATCH = 32
 RESTART_PAUSE_S = 0.2
 CHILDREN = 2  # while one is held up by a long job, the other works
 HELD_UP_S = 0.2
+CROWD = 8  # jobs in a batch
 HAND_OVERS = 4  # batches that are being written and reported while others are compiled
 SURVEYS = 64  # asked for and not answered yet
 
@@ -130,16 +131,17 @@ class CompilerActor:
         while True:
             async with self._turn:
                 work = await self._compile_in_turn(sandbox)
-            await work
+            await self._hand_over(partial(list, await work))
 
-    async def _compile_in_turn(self, sandbox: Sandbox) -> asyncio.Task[None]:
+    async def _compile_in_turn(self, sandbox: Sandbox) -> asyncio.Task[list[CompileReport]]:
         """Lease and compile batch after batch, until one takes long: that one is returned, and another child's turn comes.
 
         One child that takes all there is makes larger batches than two that race, and each batch costs two calls.
         """
+        reports: list[CompileReport] = []
         while True:
             seen = self._generation
-            lease = await self._ask("lease_compile", BATCH, ())
+            lease = await self._ask("lease_compile", BATCH, reports)
             if not lease.known:
                 await self._join(seen)
                 continue
@@ -147,7 +149,7 @@ class CompilerActor:
             done, _ = await asyncio.wait({work}, timeout=HELD_UP_S)
             if not done:
                 return work
-            work.result()
+            reports = work.result()
 
     async def _ask(self, method: str, *arguments: Any) -> Any:
         while True:
@@ -157,22 +159,30 @@ class CompilerActor:
                 # The scheduler could not take the reports, for now: its journal may be in trouble. They stay.
                 await asyncio.sleep(RESTART_PAUSE_S)
 
-    async def _compile_batch(self, sandbox: Sandbox, tasks: list[CompileTask]) -> None:
+    async def _compile_batch(self, sandbox: Sandbox, tasks: list[CompileTask]) -> list[CompileReport]:
+        """Compile `tasks`. What is returned is to be reported with the next lease, which saves a call; a crowd's files are
+        written and reported apart, so that the child need not wait for them.
+        """
+        crowd = len(tasks) >= CROWD
+        reports: list[CompileReport] = []
         suspects: set[str] = set()
         while tasks:
             answers: dict[str, dict[str, Any]] = {}
             error = await self._call(sandbox, tasks, answers)
             done = [task for task in tasks if error is None or task.job_id in answers]
             tasks = [task for task in tasks if error is not None and task.job_id not in answers]
-            await self._hand_over(partial(self._keep, done, answers))
+            if crowd:
+                await self._hand_over(partial(self._keep, done, answers))
+            else:
+                reports += await asyncio.to_thread(self._keep, done, answers)
             if error is not None and tasks and not done:
                 # Nothing was finished before it, so the first had the child and the time to itself.
                 if isinstance(error, WorkerDied) and tasks[0].job_id not in suspects:
                     suspects.add(tasks[0].job_id)
                     continue  # one death is not enough: a child can also be killed from outside
                 guilty, *tasks = tasks
-                blame = CompileReport(guilty.job_id, guilty.attempt, error=self._blame(error))
-                await self._hand_over(partial(list, [blame]))
+                reports.append(CompileReport(guilty.job_id, guilty.attempt, error=self._blame(error)))
+        return reports
 
     async def _hand_over(self, keep: Callable[[], list[CompileReport]]) -> None:
         """Have `keep` write what there is to write and report the outcome, while the child goes on with the next batch; wait

@@ -72,7 +72,10 @@ class Scheduler:
     async def lease_compile(self, compiler, incarnation, capacity, reports):
         if not self.known:
             return CompileLease(1, known=False)
-        assert not reports, "they are not made to wait for the next lease"
+        if reports and self.troubles:
+            self.troubles -= 1
+            raise RayTaskError("lease_compile", "", RuntimeError("trouble"))
+        self.reports |= {report.job_id: report for report in reports}
         try:
             async with asyncio.timeout(0.02):
                 return CompileLease(1, await self.tasks.get())
@@ -214,13 +217,14 @@ async def test_a_scheduler_that_forgot_the_compiler_is_joined_once(bench):
     assert bench.scheduler.joins == 2
 
 
-async def test_the_child_goes_on_while_the_files_of_a_batch_are_written(bench, monkeypatch):
+async def test_the_child_goes_on_while_the_files_of_a_crowd_are_written(bench, monkeypatch):
     written = threading.Event()
     plain = bench.files.__class__.write_artefacts
     monkeypatch.setattr(CircuitFS, "write_artefacts", lambda *arguments: (written.wait(10), plain(*arguments)))
-    for number in (1, 2):
-        bench.scheduler.tasks.put_nowait((task(number),))
+    first, second = range(compilers.CROWD), range(compilers.CROWD, 2 * compilers.CROWD)
+    for numbers in (first, second):
+        bench.scheduler.tasks.put_nowait(tuple(task(number) for number in numbers))
     await until(lambda: len(bench.child.calls) == 2)
     assert bench.scheduler.reports == {}, "nobody sees a compiled job before its files are there"
     written.set()
-    await until(lambda: len(bench.scheduler.reports) == 2)
+    await until(lambda: len(bench.scheduler.reports) == 2 * compilers.CROWD)
