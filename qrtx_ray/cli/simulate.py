@@ -72,9 +72,8 @@ def simulate(
     plots: Annotated[Path | None, typer.Option(help="Draw charts (SVG) into this folder.")] = None,
     save: Annotated[Path | None, typer.Option(help="Write the trace there, to run it again or to look at it.")] = None,
 ) -> None:
-    """Run a trace on a virtual clock under the very scheduler of production, and report.
-
-    Several --policy or --variant are run one after another on the same trace and shown side by side.
+    """Run a trace on a virtual clock under the very scheduler of production. Several --policy or --variant are run one
+    after another on the same trace and shown side by side.
     """
     from qrtx_ray import simulation
 
