@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import exp
-from typing import Any
 
-from qiskit.circuit import ControlFlowOp, ForLoopOp, QuantumCircuit
+from qiskit.circuit import ControlFlowOp, QuantumCircuit
 
 from qrtx_ray.devices.calibration import Calibration
+from qrtx_ray.devices.dynamic import iterations
 from qrtx_ray.devices.error_tables import ErrorTables
 
 __all__ = ["circuit_fidelity"]
@@ -41,19 +41,10 @@ def _log_success(circuit: QuantumCircuit, physical: Sequence[int], tables: Error
         if isinstance(operation, ControlFlowOp):
             if depth:
                 worst = min([_log_success(block, qubits, tables, depth - 1) for block in operation.blocks], default=0.0)
-                total += _rounds(operation) * worst
+                total += iterations(operation) * worst
             continue
         known = tables.log_success(instruction.name, qubits)
         if known is None and depth and isinstance(getattr(operation, "definition", None), QuantumCircuit):
             known = _log_success(operation.definition, qubits, tables, depth - 1)
         total += known or 0.0
     return total
-
-
-def _rounds(operation: Any) -> int:
-    if not isinstance(operation, ForLoopOp):
-        return 1
-    try:
-        return len(operation.params[0])
-    except TypeError:
-        return 1

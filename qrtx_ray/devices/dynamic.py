@@ -14,7 +14,7 @@ from qiskit.circuit import Barrier, ControlFlowOp, Delay, ForLoopOp, QuantumCirc
 from qrtx_ray.devices.program import CircuitProgram, Register
 from qrtx_ray.devices.timing import Timetable, delay_s, operation_duration_s
 
-__all__ = ["build"]
+__all__ = ["build", "iterations"]
 
 
 def build(
@@ -117,7 +117,7 @@ def _duration_s(circuit: QuantumCircuit, index: Mapping[Any, int], timetable: Ti
         if isinstance(operation, ControlFlowOp):
             blocks = [(block, dict(zip(block.qubits, qubits, strict=True))) for block in operation.blocks]
             length = max((_duration_s(block, inner, timetable) for block, inner in blocks), default=0.0)
-            length *= _iterations(operation)
+            length *= iterations(operation)
         elif isinstance(operation, Delay):
             length = delay_s(operation.duration, operation.unit, timetable.dt_s)
         else:
@@ -127,7 +127,8 @@ def _duration_s(circuit: QuantumCircuit, index: Mapping[Any, int], timetable: Ti
     return max(free_at.values(), default=0.0)
 
 
-def _iterations(operation: ControlFlowOp) -> int:
+def iterations(operation: ControlFlowOp) -> int:
+    """Rounds of a loop whose number is fixed; 1 for everything else, and for one of unknown length."""
     if not isinstance(operation, ForLoopOp):
         return 1
     try:

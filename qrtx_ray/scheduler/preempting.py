@@ -148,7 +148,7 @@ def _holding(world: World, agent: Agent, level: int) -> tuple[float, _Holding | 
     if not jobs:
         return total_s, None
     worth_s = total_s if begun else total_s - left[0]
-    return total_s, _Holding(agent, Victim(agent.name, left[0] if begun else worth_s, begun, allowed=True), jobs)
+    return total_s, _Holding(agent, Victim(agent.name, left[0] if begun else worth_s, begun), jobs)
 
 
 def _yields(world: World, job: Job, level: int) -> bool:

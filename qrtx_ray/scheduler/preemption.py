@@ -42,14 +42,13 @@ class PreemptionLaw:
 
 @dataclass(frozen=True, slots=True)
 class Victim:
-    """What an agent holds and could be made to give back: its name, the remaining work in seconds, whether any of it has
-    begun, and whether it may be touched at all.
+    """What an agent holds and could be made to give back: its name, the remaining work in seconds, and whether any of it has
+    begun.
     """
 
     agent: str
     remaining_s: float
     begun: bool
-    allowed: bool
 
 
 def preemption_cost(law: PreemptionLaw, remaining_s: float) -> float:
@@ -68,7 +67,7 @@ def cheapest(law: PreemptionLaw, victims: Iterable[Victim]) -> Victim | None:
     best: tuple[float, str] | None = None
     found = None
     for victim in victims:
-        if not victim.allowed or victim.remaining_s <= law.min_wait_s:
+        if victim.remaining_s <= law.min_wait_s:
             continue
         price = preemption_cost(law, victim.remaining_s) if victim.begun else 0.0
         if price <= law.cost_threshold and (best is None or (price, victim.agent) < best):

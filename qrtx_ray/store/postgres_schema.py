@@ -13,6 +13,7 @@ from typing import Any
 from psycopg import Connection
 
 from qrtx_ray.errors import PersistError
+from qrtx_ray.store.schema import refuse_newer
 
 __all__ = ["install", "migrations"]
 
@@ -54,12 +55,7 @@ def install(connection: Connection[Any], steps: Sequence[str] | None = None) -> 
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
         # Read again under the lock: another process may have been faster.
         version = _version(connection)
-        if version > len(known):
-            msg = (
-                f"the store has schema version {version}, this program knows versions up to {len(known)}: "
-                "it was written by a newer program"
-            )
-            raise PersistError(msg)
+        refuse_newer(version, len(known))
         if version == 0:
             connection.execute(f"CREATE TABLE {_MARK} (version INTEGER NOT NULL)")
             connection.execute(f"INSERT INTO {_MARK} VALUES (0)")  # noqa: S608 - a constant of ours

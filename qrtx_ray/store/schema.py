@@ -8,7 +8,7 @@ from importlib import resources
 
 from qrtx_ray.errors import PersistError
 
-__all__ = ["APPLICATION_ID", "install", "migrations", "schema_text"]
+__all__ = ["APPLICATION_ID", "install", "migrations", "refuse_newer", "schema_text"]
 
 APPLICATION_ID = 0x51525458  #: "QRTX" in the file's header, so that another program's database is not taken for ours
 
@@ -23,6 +23,20 @@ def migrations() -> tuple[str, ...]:
     folder = resources.files("qrtx_ray.store") / "migrations"
     names = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".sql"))
     return tuple((folder / name).read_text("utf-8") for name in names)
+
+
+def refuse_newer(version: int, known: int) -> None:
+    """Leave a journal alone whose schema has more steps than the `known` ones of this program.
+
+    Raises:
+        PersistError: A newer version of this program wrote it.
+    """
+    if version > known:
+        msg = (
+            f"the store has schema version {version}, this program knows versions up to {known}: "
+            "it was written by a newer program"
+        )
+        raise PersistError(msg)
 
 
 def install(connection: sqlite3.Connection, steps: Sequence[str] | None = None) -> None:
@@ -42,12 +56,7 @@ def install(connection: sqlite3.Connection, steps: Sequence[str] | None = None) 
     try:
         # Read again under the lock: another process may have been faster.
         version = _version(connection)
-        if version > len(known):
-            msg = (
-                f"the store has schema version {version}, this program knows versions up to {len(known)}: "
-                "it was written by a newer program"
-            )
-            raise PersistError(msg)
+        refuse_newer(version, len(known))
         pending = [schema_text()] if version == 0 and steps is None else known[version:]
         for text in pending:
             for statement in _statements(text):
