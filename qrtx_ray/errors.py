@@ -13,6 +13,7 @@
         - QuotaQpuSeconds            the tenant has used the QPU time of the period, or would by this job
         - DeviceUnavailable          the device is unknown to the cluster or offline
         - QueueTimeout               waited longer than the job allows
+        - PauseTimeout               was paused longer than may be
         - QpuTimeExceeded            would be charged more QPU time than the job allows
         - DeadlineUnmeetable         cannot end before its deadline
         - FidelityFloorUnmet         the predicted fidelity is below what the job accepts
@@ -24,13 +25,19 @@
         - AttemptLost                the device agent that ran it is gone
       x PersistError               the store or the file system refused
         - StoreFull                  no space
+        - StoreReadOnly              the store takes no changes now; what it holds can be read
+        - StoreSlow                  commits take so long that no more work is accepted
         - StoreConflict              somebody else changed the row, or a newer scheduler took over
+        - CheckpointDamaged          a checkpoint is not what was kept
+        - CheckpointIncompatible     a checkpoint that this version cannot read
       x AuthenticationError        no token, or a wrong one
       x PermissionDenied           the token does not allow this
       x NotFound                   no such job, device, program (or another tenant's)
+        - CheckpointNotFound         there is no such checkpoint any more
       x Conflict                   the request contradicts the present state
         - InvalidState               e.g. cancelling a finished job
         - IdempotencyConflict        the key was used with another body
+        - StateChanged               the named state is not the one that the writer had read
       x InternalError              a bug of ours; the text says nothing of the inside
 
 Errors cross process and actor boundaries as :class:`ErrorInfo`, plain data; exceptions are rebuilt from it, so that a
@@ -46,6 +53,9 @@ __all__ = [
     "AllocationError",
     "AttemptLost",
     "AuthenticationError",
+    "CheckpointDamaged",
+    "CheckpointIncompatible",
+    "CheckpointNotFound",
     "CompileError",
     "Conflict",
     "DeadlineUnmeetable",
@@ -60,6 +70,7 @@ __all__ = [
     "InvalidState",
     "NoSuitableDevice",
     "NotFound",
+    "PauseTimeout",
     "PayloadTooLarge",
     "PermissionDenied",
     "PersistError",
@@ -70,8 +81,11 @@ __all__ = [
     "QuotaQpuSeconds",
     "QuotaQueued",
     "ResourceExhausted",
+    "StateChanged",
     "StoreConflict",
     "StoreFull",
+    "StoreReadOnly",
+    "StoreSlow",
     "ValidationError",
     "WorkerDied",
 ]
@@ -191,6 +205,10 @@ class QueueTimeout(AllocationError):
     code = "queue_timeout"
 
 
+class PauseTimeout(AllocationError):
+    code = "pause_timeout"
+
+
 class QpuTimeExceeded(AllocationError):
     code = "max_qpu_time_exceeded"
     http_status = 422
@@ -246,8 +264,28 @@ class StoreFull(PersistError):
     http_status = 507
 
 
+class StoreReadOnly(PersistError):
+    code = "store_read_only"
+
+
+class StoreSlow(PersistError):
+    code = "store_slow"
+
+
 class StoreConflict(PersistError):
     code = "store_conflict"
+    retryable = False
+
+
+class CheckpointDamaged(PersistError):
+    code = "checkpoint_damaged"
+    http_status = 500
+    retryable = False
+
+
+class CheckpointIncompatible(PersistError):
+    code = "checkpoint_incompatible"
+    http_status = 409
     retryable = False
 
 
@@ -266,6 +304,10 @@ class NotFound(QrtxError):
     http_status = 404
 
 
+class CheckpointNotFound(NotFound):
+    code = "checkpoint_not_found"
+
+
 class Conflict(QrtxError):
     code = "conflict"
     http_status = 409
@@ -277,6 +319,11 @@ class InvalidState(Conflict):
 
 class IdempotencyConflict(Conflict):
     code = "idempotency_conflict"
+
+
+class StateChanged(Conflict):
+    code = "state_changed"
+    http_status = 412
 
 
 class InternalError(QrtxError):

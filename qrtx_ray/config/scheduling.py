@@ -174,6 +174,10 @@ class Scheduler(Section):
         300.0, "Longest run of a job that names no limit itself.", unit="s"
     )
 
+    max_paused_time: PositiveDuration = key(
+        30 * _DAY, "Longest pause of a job; after it the job ends as timed out.", unit="s"
+    )
+
     @field_validator("algorithm")
     @classmethod
     def _known_policy(cls, value: str) -> str:

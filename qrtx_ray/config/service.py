@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, field_validator
 
 from qrtx_ray.config.journal_url import journal_url_problem
 from qrtx_ray.config.section import Section, key
-from qrtx_ray.config.units import Count, Duration, PositiveCount, PositiveDuration, Size
+from qrtx_ray.config.units import Count, Duration, PositiveCount, PositiveDuration, Size, SizeOrNone
 
 __all__ = ["Auth", "LimitsSection", "Monitoring", "Performance", "Server", "Storage", "Token"]
 
@@ -63,6 +63,9 @@ class LimitsSection(Section):
     result_bytes: Size = key(2**30, "Memory of all samples: Σ shots × (bytes of the registers + 100).", unit="bytes")
     sweep_points: PositiveCount = key(10_000, "Parameter rows of a job.", unit="rows")
     qasm3_bytes: Size = key(256 * 2**10, "OpenQASM 3 source; it is read at about 12 kB a second.", unit="bytes")
+    state_bytes: Size = key(
+        16 * 2**20, "A named state, such as that of a client's loop, as sent.", unit="bytes", le=16 * 2**20
+    )
     allow_while_loops: bool = key(False, "Whether circuits may hold while loops, which only the deadline ends.")
     allow_exact_precision: bool = key(False, "Whether an estimator may ask for precision 0, the exact value.")
 
@@ -77,6 +80,12 @@ class Storage(Section):
         "null: sqlite:///<storage.path>/journal.db.",
     )
     circuit_fs_url: str | None = key(None, "Folder or fsspec URL of the job files (circuit_fs); null: <storage.path>.")
+    min_free_bytes: SizeOrNone = key(
+        256 * 2**20, "Free space below which no more jobs are accepted; 0: the space is not looked at.", unit="bytes"
+    )
+    job_retention: PositiveDuration | None = key(
+        None, "How long jobs are kept after their end, with all that belongs to them; null: for ever.", unit="s"
+    )
 
     @field_validator("journal_url")
     @classmethod
@@ -127,6 +136,11 @@ class Server(Section):
     port: Count = key(8000, "Port of the HTTP front.", le=65535)
     dashboard_port: Count = key(8265, "Port of Ray's dashboard.", le=65535)
     root: str = key("", "Path before every route, e.g. /quantum; empty: none.")
+    drain_time: Duration = key(
+        30.0,
+        "Longest wait at shutdown for runs to end their slice and keep their progress; 0: none, they go on from what they have.",
+        unit="s",
+    )
 
     @field_validator("root")
     @classmethod

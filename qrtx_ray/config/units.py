@@ -8,7 +8,16 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-__all__ = ["Count", "Duration", "PositiveCount", "PositiveDuration", "Size", "parse_duration", "parse_size"]
+__all__ = [
+    "Count",
+    "Duration",
+    "PositiveCount",
+    "PositiveDuration",
+    "Size",
+    "SizeOrNone",
+    "parse_duration",
+    "parse_size",
+]
 
 _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _BYTES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
@@ -66,5 +75,6 @@ def _no_boolean(value: Any) -> Any:
 Duration = Annotated[float, BeforeValidator(parse_duration)]
 PositiveDuration = Annotated[float, BeforeValidator(parse_duration), Field(gt=0)]
 Size = Annotated[int, BeforeValidator(parse_size), Field(ge=1)]
+SizeOrNone = Annotated[int, BeforeValidator(parse_size), Field(ge=0)]
 Count = Annotated[int, BeforeValidator(_no_boolean), Field(ge=0)]
 PositiveCount = Annotated[int, BeforeValidator(_no_boolean), Field(ge=1)]

@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 from pydantic import field_validator, model_validator
 
 from qrtx_ray.config.section import Section, key
-from qrtx_ray.config.units import Count, Duration, PositiveCount, PositiveDuration
+from qrtx_ray.config.units import Count, Duration, PositiveCount, PositiveDuration, SizeOrNone
 
 __all__ = [
     "Backoff",
@@ -57,7 +57,19 @@ class QuantumState(Section):
     level2_storage_path: str | None = key(None, "Folder of stored states; null: <storage.path>/quantum_states.")
     level2_compression: Literal["zstd"] = key("zstd", "How stored states are compressed.")
     level2_compression_level: PositiveCount = key(3, "Zstandard level: higher is smaller and slower.", le=19)
+    level2_object_bytes: SizeOrNone = key(
+        64 * 2**20,
+        "Largest state that is also held in Ray's object store; larger ones are in files only.",
+        unit="bytes",
+    )
     level3_metadata_path: str | None = key(None, "Folder of state metadata; null: <storage.path>/metadata.")
+    checkpoint_interval: Duration = key(
+        _MINUTE, "Seconds of run between two checkpoints of a job; 0: none but when asked for.", unit="s"
+    )
+    kept_checkpoints: PositiveCount = key(2, "Newest checkpoints of a job that are kept.", le=16)
+    checkpoint_retention: Duration = key(
+        7 * 24 * _HOUR, "How long the checkpoints of a job that ended without all its results are kept.", unit="s"
+    )
 
 
 class Multiplexing(Section):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from qrtx_ray.model.checkpoint import CheckpointKind, CheckpointRef, KeptCheckpoint
 from qrtx_ray.model.execution import (
     AgentInfo,
     CompileReport,
@@ -37,6 +38,8 @@ __all__ = [
     "TERMINAL_STATES",
     "AgentInfo",
     "Candidate",
+    "CheckpointKind",
+    "CheckpointRef",
     "CircuitProfile",
     "CompileReport",
     "CompileTask",
@@ -51,6 +54,7 @@ __all__ = [
     "JobQuery",
     "JobRecord",
     "JobRequest",
+    "KeptCheckpoint",
     "Level",
     "Member",
     "NoiseId",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from qrtx_ray.errors import ErrorInfo
+from qrtx_ray.model.checkpoint import CheckpointRef
 from qrtx_ray.model.ids import GroupId, JobId
 from qrtx_ray.model.job import Candidate, CircuitProfile, JobRecord, PayloadFormat, Program
 from qrtx_ray.model.pickling import quickly_pickled
@@ -140,7 +141,8 @@ class CompileReport:
 class Member:
     """A job inside a group. `attempt` fences its report; `timeout_s` bounds its wall-clock run; `qubits` it occupies.
 
-    `checkpoint_sha256` names the kept progress that the run begins with, or is None.
+    The run begins with the first of `checkpoints` (newest first) that can be used, and takes one every `checkpoint_every_s`
+    seconds (0: only when asked to). `bulk_bytes` is the size of the largest state that one may carry.
     """
 
     job_id: JobId
@@ -149,7 +151,9 @@ class Member:
     timeout_s: float
     executable: bytes = b""
     qubits: int = 0
-    checkpoint_sha256: str | None = None
+    checkpoints: tuple[CheckpointRef, ...] = ()
+    checkpoint_every_s: float = 0.0
+    bulk_bytes: int = 0
 
 
 @quickly_pickled
@@ -173,7 +177,9 @@ class RunReport:
 
     `qpu_s` is what the device charges (seconds of QPU time); `wall_s` what the run took here. `preempted` says that the
     attempt made way between two slices: then there is neither result nor error, `progress` tells the fraction done, and
-    `checkpoint_sha256` names what was kept of it (None: nothing).
+    `checkpoint` what was newly kept of it (None: nothing new; what the job had is as good as before). `refused` are
+    checkpoints of the member that were missing, damaged or of another kind of run; nobody should try them again. `partial`
+    says that the attempt was concluded on request: the results cover `progress` of the job.
     """
 
     job_id: JobId
@@ -185,14 +191,16 @@ class RunReport:
     error: ErrorInfo | None = None
     preempted: bool = False
     progress: float = 0.0
-    checkpoint_sha256: str | None = None
+    checkpoint: CheckpointRef | None = None
+    refused: tuple[CheckpointRef, ...] = ()
+    partial: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """An agent's sign of life: what runs now, how far it is (job → fraction), what waits prefetched."""
+    """An agent's sign of life: what it holds, and of what runs ``(job, attempt, fraction done, slices done)``."""
 
     agent: str
     incarnation: str
     running: tuple[tuple[JobId, int], ...] = ()
-    progress: tuple[tuple[JobId, int, float], ...] = ()
+    progress: tuple[tuple[JobId, int, float, int], ...] = ()

@@ -11,6 +11,7 @@ from enum import IntEnum, StrEnum
 from typing import Any
 
 from qrtx_ray.errors import ErrorInfo
+from qrtx_ray.model.checkpoint import CheckpointRef
 from qrtx_ray.model.ids import GroupId, JobId
 from qrtx_ray.model.pickling import quickly_pickled
 
@@ -115,6 +116,9 @@ class JobRequest:
         fidelity_floor: Least predicted fidelity (0..1] the client accepts, or None.
         reservation: Name of a device reservation the job may use, or None.
         dry_run: Estimate only: the job ends after compilation and charges nothing.
+        checkpoint_interval_s: Seconds of run between two checkpoints; 0: none, None: as configured.
+        restored_from: The job whose checkpoints this one begins with, or None.
+        checkpoints: Those checkpoints, newest first.
     """
 
     program: Program
@@ -142,6 +146,9 @@ class JobRequest:
     fidelity_floor: float | None = None
     reservation: str | None = None
     dry_run: bool = False
+    checkpoint_interval_s: float | None = None
+    restored_from: JobId | None = None
+    checkpoints: tuple[CheckpointRef, ...] = ()
 
 
 @quickly_pickled
@@ -185,6 +192,7 @@ class CircuitProfile:
         sensitivity: How much the job suffers from noise, 0 (not at all) to 1, from its structure alone.
         structure: Hash of the circuits without their numbers.
         noise_id: The published noise (see `devices.drift`) it was compiled against; "" is the packaged calibration.
+        bulk_bytes: Size of the largest state that a checkpoint of the job carries; 0 where shots and rows say all.
     """
 
     active_qubits: int
@@ -202,6 +210,7 @@ class CircuitProfile:
     sensitivity: float = 0.0
     structure: str = ""
     noise_id: str = ""
+    bulk_bytes: int = 0
 
 
 @quickly_pickled
@@ -212,7 +221,11 @@ class JobRecord:
     Times are seconds since the Unix epoch. `version` grows by one with every write and is compared by the store.
     `attempt` counts executions and fences late reports. `progress` ∈ [0, 1]. `device` is `AUTO_DEVICE` until one of
     `choices` is chosen by what `candidates` say. `promoted_at` is when the job had waited longer than its level allows;
-    `preemptions` counts how often it made way; `checkpoint_sha256` names the progress kept of the attempt before.
+    `preemptions` counts how often it made way for more urgent work, `losses` the attempts that the system lost (an agent that
+    died); attempts that ended because somebody paused or moved the job, or drained a device, are neither. `checkpoints` are those that are valid, newest first: a run goes on from the
+    first that can be used. `pause_requested` is remembered while somebody else holds the job. `keep_partial` is the wish of
+    whoever cancelled it to have what was done until then; `partial` says that the results are only that, and cover
+    `progress` of the job. `slices` counts those done by the present attempt, and like `progress` moves without a write.
     """
 
     id: JobId
@@ -264,7 +277,16 @@ class JobRecord:
     dry_run: bool = False
     promoted_at: float | None = None
     preemptions: int = 0
-    checkpoint_sha256: str | None = None
+    checkpoints: tuple[CheckpointRef, ...] = ()
+    checkpoint_interval_s: float | None = None
+    restored_from: JobId | None = None
+    pause_requested: bool = False
+    paused_at: float | None = None
+    paused_by: str | None = None
+    keep_partial: bool = False
+    partial: bool = False
+    slices: int = 0
+    losses: int = 0
 
     @property
     def terminal(self) -> bool:

@@ -141,7 +141,10 @@ def test_an_unknown_key_is_refused_with_the_nearest_name_and_its_file(tmp_path):
 
 def test_an_unknown_key_near_nothing_is_refused_with_the_keys_there_are():
     message = refusal(overrides={"server": {"zzz": 1}})
-    assert message == "unknown key server.zzz; known keys: host, port, dashboard_port, root (given as an option)"
+    assert (
+        message
+        == "unknown key server.zzz; known keys: host, port, dashboard_port, root, drain_time (given as an option)"
+    )
 
 
 def test_an_unknown_section_is_refused(tmp_path):
