@@ -167,7 +167,7 @@ class House:
             attempts = tuple([(member.job_id, member.attempt) for member in group.members])
             gone = len(attempts)
             self.handle("start", events.RunsStarted(agent, "1", attempts))
-            beat = Heartbeat(agent, "1", attempts, tuple([(*attempt, 0.5) for attempt in attempts]))
+            beat = Heartbeat(agent, "1", attempts, tuple([(*attempt, 0.5, 1) for attempt in attempts]))
             self.handle("heartbeat", events.AgentHeard(beat))
             reports = [RunReport(job, attempt, "ab" * 32, 100, 2.5, 0.1) for job, attempt in attempts]
             self.handle("report", events.RunsReported(agent, "1", tuple(reports)))

@@ -49,7 +49,7 @@ def on_jobs_submitted(world: World, event: JobsSubmitted) -> None:
             world.send(Refuse(new.id, refusal))
             continue
         world.number += 1
-        job = world.admit(_record(new, world.number, world.now))
+        job = world.admit(_record(world, new))
         world.enqueue(job)
         world.arm(job)
 
@@ -146,16 +146,17 @@ def deadline_refusal(world: World, deadline_at: float | None, estimated_s: float
     return DeadlineUnmeetable(text, field="deadline_at", limit=f"{deadline_at:.3f} s since the epoch").info()
 
 
-def _record(new: NewJob, number: int, now: float) -> JobRecord:
+def _record(world: World, new: NewJob) -> JobRecord:
     request = new.request
+    kept = request.checkpoints[: world.settings.kept_checkpoints]
     fields: dict[str, Any] = {
         "id": new.id,
-        "number": number,
+        "number": world.number,
         "tenant": request.tenant,
         "program": request.program,
         "device": request.device,
         "payload_format": request.payload_format,
-        "created_at": now,
+        "created_at": world.now,
         "seed": new.seed,
         "instance": request.instance,
         "priority": request.priority,
@@ -175,5 +176,9 @@ def _record(new: NewJob, number: int, now: float) -> JobRecord:
         "fidelity_floor": request.fidelity_floor,
         "reservation": request.reservation,
         "dry_run": request.dry_run,
+        "checkpoint_interval_s": request.checkpoint_interval_s,
+        "restored_from": request.restored_from,
+        "checkpoints": kept,
+        "progress": kept[0].progress if kept else 0.0,
     }
     return evolve(_BLANK, fields)

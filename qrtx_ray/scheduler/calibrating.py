@@ -56,7 +56,7 @@ def on_probe_due(world: World, name: str) -> None:
     overdue = world.now - state.next_probe_at >= noise.probe_interval_s
     agent = _prober(device, any_agent=overdue)
     if agent is None:
-        pause_s = min(_PATIENCE_S, noise.probe_interval_s) if device.agents else noise.probe_interval_s
+        pause_s = min(_PATIENCE_S, noise.probe_interval_s) if device.takers else noise.probe_interval_s
         world.alarms.arm(f"{PROBE}/{name}", world.now + pause_s)
         return
     state.asked_at = world.now
@@ -119,8 +119,9 @@ def _drain(world: World, device: Device, state: DeviceCalibration) -> None:
 
 
 def _prober(device: Device, *, any_agent: bool) -> Agent | None:
-    idle = [agent for agent in device.agents.values() if not agent.open]
-    return next(iter(idle), None) or (next(iter(device.agents.values()), None) if any_agent else None)
+    takers = [agent for agent in device.agents.values() if not agent.drained]
+    idle = (agent for agent in takers if not agent.open)
+    return next(idle, None) or (next(iter(takers), None) if any_agent else None)
 
 
 def _of_this_epoch(state: DeviceCalibration, noise_id: str) -> bool:

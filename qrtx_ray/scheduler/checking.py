@@ -5,9 +5,10 @@ from __future__ import annotations
 from qrtx_ray.errors import InternalError
 from qrtx_ray.model import TaskState
 from qrtx_ray.scheduler.dispatch import has_room, startable
-from qrtx_ray.scheduler.job import ON_AGENT, Job
+from qrtx_ray.scheduler.draining import is_drained
+from qrtx_ray.scheduler.job import ON_AGENT, Job, kept_progress
 from qrtx_ray.scheduler.queues import key_at
-from qrtx_ray.scheduler.workers import estimated_us
+from qrtx_ray.scheduler.workers import Agent, Attempt, estimated_us
 from qrtx_ray.scheduler.world import World
 
 __all__ = ["check"]
@@ -56,9 +57,29 @@ def _check_job(world: World, job: Job) -> None:
     if job.agent is not None:
         _must((record.id, record.attempt) in job.agent.held, f"{name} is not held by its agent")
         _must(record.agent == job.agent.name, f"{name} names another agent")
+    _check_wishes(world, job, name)
     due = world.timers.due(record.id)
     _must(not record.terminal or due is None, f"{name} is over and has a deadline")
     _must(job.line is not None or record.terminal or due is not None or bool(job.agent), f"nothing would wake {name}")
+
+
+def _check_wishes(world: World, job: Job, name: str) -> None:
+    """What somebody wants of the job, and what is kept of it."""
+    record, state = job.record, job.record.state
+    held = state in ON_AGENT or state in {TaskState.VALIDATING, TaskState.COMPILING}
+    _must(not record.pause_requested or (held and not record.cancel_requested), f"{name} is to be paused, and is not")
+    _must(record.paused_by is not None or not record.pause_requested, f"{name} is to be paused by nobody")
+    paused = state is TaskState.PAUSED
+    _must(not paused or None not in {record.paused_at, record.paused_by}, f"{name} is paused by nobody")
+    _must(paused or record.terminal or record.paused_at is None, f"{name} is not paused any more")
+    _must(not record.keep_partial or record.cancel_requested, f"{name} is to be concluded, but not cancelled")
+    _must(not record.partial or record.result_sha256 is not None, f"{name} has partial results, and none")
+    _must(job.move is None or state in {TaskState.QUEUED, *ON_AGENT}, f"{name} is moved from nobody")
+    numbers = [one.sequence for one in record.checkpoints]
+    _must(numbers == sorted(set(numbers), reverse=True), f"the checkpoints of {name} are out of order")
+    _must(len(numbers) <= world.settings.kept_checkpoints, f"{name} keeps too many checkpoints")
+    if state in {TaskState.PENDING, TaskState.QUEUED, TaskState.PAUSED}:
+        _must(record.progress == kept_progress(record), f"{name} waits with a progress that nobody keeps")
 
 
 def _check_lines(world: World) -> None:
@@ -114,11 +135,27 @@ def _check_workers(world: World) -> None:
         for group in agent.held.values():
             counts[group] = counts.get(group, 0) + 1
         _must(counts == agent.open and agent.held.keys() == agent.seen.keys(), f"{agent.name} is booked wrongly")
+        _must(agent.making_way.keys() <= agent.held.keys(), f"{agent.name} is asked for what it has not")
+        _must(agent.drained == is_drained(world, agent.name), f"{agent.name} is drained, or is not")
+        _must(not agent.drained or agent.name not in world.parked, f"{agent.name} is drained and parked")
+        for held in agent.held:
+            _check_asked(world, agent, held)
         if agent.name in world.parked and has_room(agent, world.settings):
-            lines = [next(startable(world, world.busy[name], 1), None) for name in agent.devices if name in world.busy]
+            lines = [
+                next(startable(world, world.busy[name], 1, agent), None) for name in agent.devices if name in world.busy
+            ]
             _must(not any(lines), f"{agent.name} idles beside a line")
     _must(all(world.agents.get(name) is agent for name, agent in world.parked.items()), "a stranger is parked")
     _must(not (world.parked_compilers and world.pending), "a compiler idles beside a line")
+
+
+def _check_asked(world: World, agent: Agent, attempt: Attempt) -> None:
+    """Whoever is to give an attempt back is asked for it."""
+    job = world.holder(agent, attempt)
+    if job is not None and not job.record.cancel_requested:
+        drains = agent.drained or world.device(job.record.device).drains
+        wanted = job.record.pause_requested or drains or job.move is not None
+        _must(not wanted or attempt in agent.making_way, f"nobody asks {agent.name} for {attempt}")
 
 
 def _check_pools(world: World) -> None:
@@ -135,6 +172,7 @@ def _check_pools(world: World) -> None:
         coming_us = sum(job.promised[1] for job in promised if job.promised)
         _must(sum(device.coming_us) == coming_us, f"the work that will come to {name} is miscounted")
         _must(all(job.line is device.line_for(job.record) for job in jobs), f"a job of {name} is in the wrong line")
+        _must(device.paused or not device.drains, f"{name} is drained and not paused")
         _must(all(pool.agents for pool in device.pools), f"{name} has a pool without agents")
         served = {agent for pool in device.pools for agent in pool.agents}
         _must(served == device.agents.keys(), f"the agents of {name} and its pools disagree")
@@ -142,6 +180,8 @@ def _check_pools(world: World) -> None:
             all(world.reservations.get(one) is held for one, held in device.reservations.items()), "a stray reservation"
         )
     for pool in world.pools.values():
+        takers = sum(not agent.drained for agent in pool.agents.values())
+        _must(pool.takers == takers, "those of a pool that take work are miscounted")
         devices = [world.devices[name] for name in pool.devices]
         for level in range(4):
             _must(pool.waiting[level] == sum(one.waiting[level] for one in devices), "a pool is miscounted")

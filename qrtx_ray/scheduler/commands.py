@@ -13,9 +13,11 @@ from qrtx_ray.model import Group, JobChange, JobId, JobRecord
 
 __all__ = [
     "EXECUTABLE",
+    "CheckpointAttempt",
     "Command",
     "Compile",
     "CompileOrder",
+    "ConcludeAttempt",
     "Duplicate",
     "MeasureProbe",
     "Persist",
@@ -98,6 +100,26 @@ class PreemptAttempt:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckpointAttempt:
+    """Ask an agent to keep the progress of an attempt after its slice, and to go on. It answers with `CheckpointsKept`."""
+
+    agent: str
+    incarnation: str
+    job_id: JobId
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class ConcludeAttempt:
+    """Ask an agent to end an attempt after its slice with the results it has by then. It answers with an ordinary report."""
+
+    agent: str
+    incarnation: str
+    job_id: JobId
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
 class MeasureProbe:
     """Have an agent run the probe circuits of a device under `noise_id`; the answer is `ProbeMeasured`."""
 
@@ -132,5 +154,15 @@ class Duplicate:
 
 
 Command = (
-    Persist | Compile | RunGroup | StopAttempt | PreemptAttempt | MeasureProbe | RecordMetadata | Refuse | Duplicate
+    Persist
+    | Compile
+    | RunGroup
+    | StopAttempt
+    | PreemptAttempt
+    | CheckpointAttempt
+    | ConcludeAttempt
+    | MeasureProbe
+    | RecordMetadata
+    | Refuse
+    | Duplicate
 )

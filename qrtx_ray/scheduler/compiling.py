@@ -9,8 +9,8 @@ from qrtx_ray.scheduler.budgets import fidelity_refusal, qpu_refusal
 from qrtx_ray.scheduler.commands import Compile, CompileOrder
 from qrtx_ray.scheduler.dispatch import fair_share
 from qrtx_ray.scheduler.events import CompilerJoined, CompilerLost, CompilerReady, JobsCompiled
-from qrtx_ray.scheduler.job import Job
-from qrtx_ray.scheduler.outcomes import estimated, fail, lose_compile
+from qrtx_ray.scheduler.job import Job, kept_progress
+from qrtx_ray.scheduler.outcomes import estimated, fail, lose_compile, put_aside
 from qrtx_ray.scheduler.placing import settle_in, settle_survey
 from qrtx_ray.scheduler.states import Trigger
 from qrtx_ray.scheduler.workers import Compiler
@@ -116,6 +116,9 @@ def _settle(world: World, job: Job, report: CompileReport) -> None:
         estimated(world, job, report)
         return
     world.advance(job, _COMPILED, "compiled", profile=report.profile, queued_at=world.now)
+    if record.pause_requested:
+        put_aside(world, job)
+        return
     world.enqueue(job)
     world.arm(job)
     settle_in(world, job)
@@ -132,7 +135,7 @@ def _refusal(world: World, job: Job, profile: CircuitProfile) -> ErrorInfo | Non
     return (
         fidelity_refusal(record, profile.fidelity)
         or qpu_refusal(record, profile.qpu_s)
-        or deadline_refusal(world, record.deadline_at, profile.estimated_s)
+        or deadline_refusal(world, record.deadline_at, profile.estimated_s * (1.0 - kept_progress(record)))
         or quota_refusal(world, job, profile)
     )
 

@@ -29,9 +29,13 @@ from qrtx_ray.scheduler import (
     checking,
     compiling,
     deadlines,
+    draining,
     estimating,
     events,
     explaining,
+    keeping,
+    migrating,
+    pausing,
     reading,
     recovery,
     requests,
@@ -67,11 +71,18 @@ _HANDLERS: dict[type, Callable[[World, Any], None]] = {
     events.AgentHeard: running.on_agent_heard,
     events.RunsReported: running.on_runs_reported,
     events.AgentLost: running.on_agent_lost,
+    events.CheckpointsKept: running.on_checkpoints_kept,
     events.CancelRequested: requests.on_cancel_requested,
+    events.PauseRequested: pausing.on_pause_requested,
+    events.ResumeRequested: pausing.on_resume_requested,
+    events.CheckpointRequested: keeping.on_checkpoint_requested,
+    events.MigrationRequested: migrating.on_migration_requested,
     events.TagsChanged: requests.on_tags_changed,
     events.DeletionRequested: requests.on_deletion_requested,
-    events.DevicePaused: requests.on_device_paused,
-    events.DeviceResumed: requests.on_device_resumed,
+    events.DevicePaused: draining.on_device_paused,
+    events.DeviceResumed: draining.on_device_resumed,
+    events.AgentDrained: draining.on_agent_drained,
+    events.AgentResumed: draining.on_agent_resumed,
     events.MetadataRecorded: requests.on_metadata_recorded,
     events.ProbeMeasured: calibrating.on_probe_measured,
     events.ReservationMade: reservations.on_reservation_made,
@@ -184,6 +195,10 @@ class Core:
     def device_readings(self) -> list[reading.DeviceReading]:
         """All devices as they are now."""
         return reading.device_readings(self._world)
+
+    def agent_readings(self) -> list[reading.AgentReading]:
+        """All agents as they are now, by name; also those that are drained and not there."""
+        return reading.agent_readings(self._world)
 
     def story(self, job_id: JobId) -> tuple[JobChange, ...]:
         """What happened to a live job since this process knows it, oldest first; empty for one long finished."""

@@ -12,6 +12,7 @@ from math import inf
 
 from qrtx_ray.model import Group, JobRecord, Member, Reservation
 from qrtx_ray.scheduler.commands import RunGroup
+from qrtx_ray.scheduler.dues import timeout_s
 from qrtx_ray.scheduler.job import Job
 from qrtx_ray.scheduler.policies.priority import choose_group
 from qrtx_ray.scheduler.policies.protocol import GroupLimits, GroupPolicy
@@ -119,9 +120,9 @@ def _lease(world: World, agent: Agent, device: Device) -> bool:
     settings = world.settings
     count = min(agent.capacity, settings.max_group_jobs)
     waiting_s = sum(device.waiting_us) * 1e-6
-    seconds = min(settings.max_group_s, fair_seconds(waiting_s, len(device.agents), settings.min_group_s))
+    seconds = min(settings.max_group_s, fair_seconds(waiting_s, device.takers, settings.min_group_s))
     limits = GroupLimits(count, seconds, settings.max_group_bytes, settings.group_across_keys, device.info.num_qubits)
-    waiting = (job.record for job in startable(world, device, _LOOK_AHEAD * count))
+    waiting = (job.record for job in startable(world, device, _LOOK_AHEAD * count, agent))
     chosen = {record.id: None for record in world.group_policy(waiting, limits)}
     if not chosen:
         return False
@@ -142,11 +143,16 @@ def _lease(world: World, agent: Agent, device: Device) -> bool:
     return True
 
 
-def startable(world: World, device: Device, count: int) -> Iterator[Job]:
-    """The next `count` jobs of the device's line, without those that would reach into another's reservation. The line must
-    not change meanwhile.
+def startable(world: World, device: Device, count: int, agent: Agent | None = None) -> Iterator[Job]:
+    """The next `count` jobs of the device's line, without those that would reach into another's reservation, or that are
+    kept for another than `agent` (None: for anybody). The line must not change meanwhile.
     """
-    line = islice(device.front.in_order(world.now), count)
+    name = "" if agent is None else agent.name
+    line = (
+        job
+        for job in islice(device.front.in_order(world.now), count)
+        if job.move is None or (agent is not None and job.move.admits(name, world.now))
+    )
     # One that should have begun by now begins with the next tick.
     present = None if device.window is None else device.window.reservation
     to_come = [one for one in device.reservations.values() if one is not present and one.ends_at > world.now]
@@ -167,17 +173,31 @@ def _allocate(world: World, job: Job, agent: Agent, group_id: str) -> Member:
     attempt = record.attempt + 1
     world.advance(job, _DISPATCHED, "dispatched", attempt=attempt, agent=agent.name, group=group_id, not_before=None)
     job.agent = agent
+    job.asked = job.move = None
     job.progress_before = record.progress
     job.patience_until = None
     world.arm(job)
-    qubits = record.profile.active_qubits if record.profile else 0
-    kept = record.checkpoint_sha256
-    return Member(record.id, attempt, record.seed, world.timeout_s(record), qubits=qubits, checkpoint_sha256=kept)
+    return member_of(job.record, world.settings)
+
+
+def member_of(record: JobRecord, settings: CoreSettings) -> Member:
+    """What the agent is told of the attempt."""
+    profile, every_s = record.profile, record.checkpoint_interval_s
+    return Member(
+        record.id,
+        record.attempt,
+        record.seed,
+        timeout_s(settings, record),
+        qubits=profile.active_qubits if profile else 0,
+        checkpoints=record.checkpoints,
+        checkpoint_every_s=settings.checkpoint_interval_s if every_s is None else every_s,
+        bulk_bytes=profile.bulk_bytes if profile else 0,
+    )
 
 
 def _allow(world: World, jobs: list[Job]) -> None:
     """Members run one after another: each may have to wait for those before it, all of them up to their limits."""
     total = world.settings.execution_grace_s
     for job in jobs:
-        total += world.timeout_s(job.record)
+        total += timeout_s(world.settings, job.record)
         job.allowance_s = total

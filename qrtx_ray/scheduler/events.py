@@ -4,14 +4,28 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from qrtx_ray.model import AgentInfo, CompileReport, Heartbeat, JobId, JobRecord, JobRequest, Reservation, RunReport
+from qrtx_ray.model import (
+    AgentInfo,
+    CompileReport,
+    Heartbeat,
+    JobId,
+    JobRecord,
+    JobRequest,
+    KeptCheckpoint,
+    Reservation,
+    RunReport,
+)
 
 __all__ = [
+    "AgentDrained",
     "AgentHeard",
     "AgentJoined",
     "AgentLost",
     "AgentReady",
+    "AgentResumed",
     "CancelRequested",
+    "CheckpointRequested",
+    "CheckpointsKept",
     "CompilerJoined",
     "CompilerLost",
     "CompilerReady",
@@ -22,10 +36,13 @@ __all__ = [
     "JobsCompiled",
     "JobsSubmitted",
     "MetadataRecorded",
+    "MigrationRequested",
     "NewJob",
+    "PauseRequested",
     "ProbeMeasured",
     "ReservationMade",
     "ReservationReleased",
+    "ResumeRequested",
     "RunsReported",
     "RunsStarted",
     "TagsChanged",
@@ -142,11 +159,60 @@ class AgentLost:
 
 @dataclass(frozen=True, slots=True)
 class CancelRequested:
-    """Somebody wants the job cancelled. `tenant` None is the operator, who may touch every job."""
+    """Somebody wants the job cancelled. `tenant` None is the operator, who may touch every job.
+
+    `partial`: a run under way is concluded after its slice, and its results are kept as far as they go.
+    """
 
     job_id: JobId
     tenant: str | None
     by: str
+    partial: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PauseRequested:
+    """Somebody wants the job to wait until it is resumed."""
+
+    job_id: JobId
+    tenant: str | None
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeRequested:
+    """Somebody wants a paused job, or one that is about to be, to go on."""
+
+    job_id: JobId
+    tenant: str | None
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointRequested:
+    """Somebody wants a checkpoint of a running job after its slice; the run goes on."""
+
+    job_id: JobId
+    tenant: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class MigrationRequested:
+    """Somebody wants a running job to go on elsewhere: with `agent`, or with any other than the present one."""
+
+    job_id: JobId
+    tenant: str | None
+    by: str
+    agent: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointsKept:
+    """The agent made these checkpoints durable, and the runs went on."""
+
+    agent: str
+    incarnation: str
+    checkpoints: tuple[KeptCheckpoint, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,9 +234,10 @@ class DeletionRequested:
 
 @dataclass(frozen=True, slots=True)
 class DevicePaused:
-    """The operator stopped new work for a device; what runs there runs on."""
+    """The operator stopped new work for a device; what runs there runs on, or with `drain` makes way after its slice."""
 
     device: str
+    drain: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +245,20 @@ class DeviceResumed:
     """The operator lets a device take work again."""
 
     device: str
+
+
+@dataclass(frozen=True, slots=True)
+class AgentDrained:
+    """The operator wants an agent, or with None every agent, to give its work back after the slice and take no more."""
+
+    agent: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class AgentResumed:
+    """The operator lets an agent (None: every agent) take work again."""
+
+    agent: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,10 +310,17 @@ Event = (
     | RunsReported
     | AgentLost
     | CancelRequested
+    | PauseRequested
+    | ResumeRequested
+    | CheckpointRequested
+    | MigrationRequested
+    | CheckpointsKept
     | TagsChanged
     | DeletionRequested
     | DevicePaused
     | DeviceResumed
+    | AgentDrained
+    | AgentResumed
     | MetadataRecorded
     | ProbeMeasured
     | ReservationMade

@@ -20,7 +20,8 @@ from typing import Any
 
 from qrtx_ray.model import Candidate, DeviceStatus, JobId, JobRecord, Level, TaskState
 from qrtx_ray.scheduler.calibration import Phase
-from qrtx_ray.scheduler.job import ON_AGENT, Job
+from qrtx_ray.scheduler.dues import hopeless_from, pause_ends, promotion_at
+from qrtx_ray.scheduler.job import ON_AGENT, Job, Move
 from qrtx_ray.scheduler.lines import DeviceLine
 from qrtx_ray.scheduler.placement import place
 from qrtx_ray.scheduler.reading import device_status, position
@@ -80,15 +81,23 @@ def _jobs(count: int) -> str:
 def _reason(world: World, job: Job, device: Device | None) -> str:
     record = job.record
     if record.cancel_requested:
-        return f"waits until agent {record.agent} has stopped it"
+        ended = "concluded" if record.keep_partial else "stopped"
+        return f"waits until agent {record.agent} has {ended} it"
+    if record.state is TaskState.PAUSED:
+        return f"paused by {record.paused_by}"
     if record.state is TaskState.PENDING:
         return "waits for a compiler" if world.compilers else "no compiler is there"
     if record.state is TaskState.COMPILING:
-        return f"is with compiler {job.compiler.name}" if job.compiler else "is being compiled"
+        where = f"is with compiler {job.compiler.name}" if job.compiler else "is being compiled"
+        return f"{where}, then paused by {record.paused_by}" if record.pause_requested else where
     if record.state is TaskState.QUEUED:
         return _why_queued(world, job, device)
     if record.state in ON_AGENT and job.agent is None:
         return f"waits for agent {record.agent} to come back after a restart"
+    if record.pause_requested:
+        return f"waits until agent {record.agent} has paused it, for {record.paused_by}"
+    if job.move is not None:
+        return f"waits until agent {record.agent} has given it back, to be moved"
     if record.state is TaskState.ALLOCATING:
         return f"waits on agent {record.agent} for the group before it"
     return f"runs on agent {record.agent}"
@@ -99,14 +108,20 @@ def _why_queued(world: World, job: Job, device: Device | None) -> str:
     if not isinstance(job.line, DeviceLine):
         return f"waits {max((record.not_before or 0.0) - world.now, 0.0):.3f} s before its next attempt"
     if device is None or device.paused:
-        return "the device is paused"
-    if not device.agents:
-        return "no agent serves the device"
+        return "the device is drained" if device is not None and device.drains else "the device is paused"
+    if not device.takers:
+        return "no agent takes work: all are drained" if device.agents else "no agent serves the device"
+    if job.move is not None and not job.move.is_over(world.now):
+        return f"is kept for {_whom(job.move)} for {max((job.move.until or 0.0) - world.now, 0.0):.3f} s more"
     held_up = _held_up(world, job, device)
     if held_up:
         return held_up
     ahead = job.line.ahead_of(job)
     return f"{_jobs(ahead)} {'is' if ahead == 1 else 'are'} ahead of it" if ahead else "it is next; the agents are busy"
+
+
+def _whom(move: Move) -> str:
+    return f"agent {move.wanted}" if move.wanted is not None else f"another agent than {move.former}"
 
 
 def _held_up(world: World, job: Job, device: Device) -> str:
@@ -198,6 +213,8 @@ def _changes(world: World, job: Job, device: Device | None, wait: Wait | None) -
     record = job.record
     if record.state is TaskState.PENDING and not world.compilers:
         return ["a compiler that joins"]
+    if record.state is TaskState.PAUSED:
+        return _paused_changes(world, record)
     if record.state is not TaskState.QUEUED or device is None:
         return []
     out = []
@@ -207,16 +224,18 @@ def _changes(world: World, job: Job, device: Device | None, wait: Wait | None) -
         out.append("the operator resumes the device")
     if not device.agents:
         out.append("an agent that serves the device joins")
+    elif not device.takers:
+        out.append("the operator lets an agent that serves the device take work again")
     if job.account.full:
         out.append("one of its tenant's running jobs ends, or its quota `running` is raised")
     window = device.window
     if window is not None and not window.admits(record):
         out.append(f"the reservation of the device ends, at {window.reservation.ends_at:.3f} s since the epoch")
     out += _higher(job, device)
-    promotion = world.promotion_at(job)
+    promotion = promotion_at(world.settings, job)
     if promotion is not None:
         out.append(f"at {promotion:.3f} s since the epoch it has waited longer than its level allows and goes first")
-    hopeless = world.hopeless_from(record)
+    hopeless = hopeless_from(record)
     if hopeless is not None:
         out.append(
             f"unless it starts by {hopeless:.3f} s since the epoch it fails, for its deadline cannot be met then"
@@ -224,10 +243,18 @@ def _changes(world: World, job: Job, device: Device | None, wait: Wait | None) -
     state = device.calibration
     if state is not None and state.phase is Phase.CALIBRATING:
         out.append(f"the calibration of the device ends, at {state.until:.3f} s since the epoch")
-    if device.agents and wait is not None and wait.expected_s > 0 and not _held_up(world, job, device):
-        faster = wait.expected_s * len(device.agents) / (len(device.agents) + 1)
+    if wait is not None and wait.expected_s > 0 and not _held_up(world, job, device):
+        faster = wait.expected_s * device.takers / (device.takers + 1)
         out.append(f"one agent more at the device: about {faster:.1f} s of waiting instead of {wait.expected_s:.1f} s")
     return out + _elsewhere(world, record, wait)
+
+
+def _paused_changes(world: World, record: JobRecord) -> list[str]:
+    out = ["it is resumed"]
+    hopeless = hopeless_from(record)
+    if hopeless is not None:
+        out.append(f"at {hopeless:.3f} s since the epoch it fails, for its deadline cannot be met then")
+    return [*out, f"at {pause_ends(world.settings, record):.3f} s since the epoch it ends, paused for too long"]
 
 
 def _higher(job: Job, device: Device) -> list[str]:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields, make_dataclass
+from dataclasses import dataclass, fields, make_dataclass
+from enum import Enum
 from typing import TYPE_CHECKING, Any, cast
 
 from qrtx_ray.model import JobChange, JobId, JobRecord, TaskState
 from qrtx_ray.scheduler.policies.protocol import Scored
-from qrtx_ray.scheduler.queues import WaitingLine, waiting_key
+from qrtx_ray.scheduler.queues import NUMBER_BITS, WaitingLine, waiting_key
 from qrtx_ray.scheduler.tenants import Account
 
 if TYPE_CHECKING:
     from qrtx_ray.scheduler.lines import DeviceLine
     from qrtx_ray.scheduler.workers import Agent, Compiler, Device
 
-__all__ = ["ON_AGENT", "WAITING", "Job", "change_of", "evolve"]
+__all__ = ["ON_AGENT", "WAITING", "Job", "Move", "Why", "change_of", "evolve", "kept_progress"]
 
 WAITING = frozenset({TaskState.PENDING, TaskState.COMPILING, TaskState.QUEUED})  #: under the queue deadline
 ON_AGENT = frozenset({TaskState.ALLOCATING, TaskState.EXECUTING})  #: an attempt is, or was, in an agent's hands
@@ -65,6 +66,47 @@ def change_of(
     return frozen
 
 
+def kept_progress(record: JobRecord, before: int | None = None) -> float:
+    """How much of the job its checkpoints keep: the newest of all, or of those taken before attempt `before` of it."""
+    if not record.checkpoints:
+        return 0.0
+    if before is None:
+        return record.checkpoints[0].progress
+    # Those of the job that it was restored from are older than all of its own, whatever number their attempt has.
+    older = (one.progress for one in record.checkpoints if one.job_id != record.id or one.attempt < before)
+    return next(older, 0.0)
+
+
+class Why(Enum):
+    """Why an agent was asked to give an attempt back."""
+
+    URGENT = "made way"
+    PAUSE = "paused"
+    MIGRATION = "moved"
+    DRAIN = "drained"
+
+
+@dataclass(slots=True)
+class Move:
+    """Where a job that somebody moves is to go on: with `wanted`, or with anybody but `former`; after `until` with anybody.
+    Before the attempt has ended there is no such time.
+    """
+
+    wanted: str | None
+    former: str
+    until: float | None = None
+
+    def is_over(self, now: float) -> bool:
+        """Whether anybody may take it by now."""
+        return self.until is not None and self.until <= now
+
+    def admits(self, agent: str, now: float) -> bool:
+        """Whether the agent may take it."""
+        if self.is_over(now):
+            return True
+        return agent == self.wanted if self.wanted is not None else agent != self.former
+
+
 class Job:
     """A live job, or a finished one whose metadata is not recorded yet. Changed only through `World`.
 
@@ -85,6 +127,8 @@ class Job:
         compile_losses: Compilers it lost since this process knows it.
         agent: Who holds its present attempt; None also for a restored attempt that nobody has claimed yet.
         allowance_s: What the attempt may take from its start before the core ends it.
+        asked: Why its agent was asked to give the present attempt back, if it was.
+        move: Where it is to go on, if somebody moves it.
         keeps_nothing: Whether it made way in the midst of a run of which nothing could be kept.
         placements: How often it was placed or compiled anew while it waited.
         promised: Where it was placed, and the work it will bring (microseconds), until it is compiled for that.
@@ -97,6 +141,7 @@ class Job:
         "account",
         "agent",
         "allowance_s",
+        "asked",
         "committed_us",
         "compile_attempt",
         "compile_losses",
@@ -107,6 +152,7 @@ class Job:
         "key",
         "level",
         "line",
+        "move",
         "patience_until",
         "placements",
         "progress_before",
@@ -121,7 +167,7 @@ class Job:
         self.record = record
         self.account = account
         self.key = waiting_key(record)
-        self.level = int(record.level)
+        self.level = self.key >> NUMBER_BITS
         self.since_us = 0
         self.committed_us = 0
         self.held_us: int | None = None
@@ -133,6 +179,8 @@ class Job:
         self.compile_losses = 0
         self.agent: Agent | None = None
         self.allowance_s = 0.0
+        self.asked: Why | None = None
+        self.move: Move | None = None
         self.keeps_nothing = False
         self.placements = 0
         self.progress_before = 0.0

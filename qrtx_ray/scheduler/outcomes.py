@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from qrtx_ray.errors import AttemptLost, ErrorInfo, ExecuteError, ExecutionTimeout, QueueTimeout
+from qrtx_ray.errors import AttemptLost, ErrorInfo, ExecuteError, ExecutionTimeout, PauseTimeout, QueueTimeout
 from qrtx_ray.model import CompileReport, RunReport, TaskState
 from qrtx_ray.scheduler.admission import deadline_refusal
-from qrtx_ray.scheduler.job import Job
+from qrtx_ray.scheduler.dues import left_s, timeout_s
+from qrtx_ray.scheduler.job import Job, Why, kept_progress
+from qrtx_ray.scheduler.keeping import take_in
 from qrtx_ray.scheduler.retry import backoff_s, deserves_retry, losses_with_this
 from qrtx_ray.scheduler.states import Trigger
 from qrtx_ray.scheduler.world import World
 
 __all__ = [
+    "MOVE_GRACE_S",
     "cancel",
     "estimated",
     "fail",
@@ -20,22 +23,26 @@ __all__ = [
     "lose_compile",
     "made_way",
     "miss_deadline",
+    "put_aside",
     "settle",
+    "time_out_pause",
     "time_out_queue",
     "time_out_run",
 ]
 
-_IDLE: dict[str, Any] = {"agent": None, "group": None, "progress": 0.0, "substate": None, "started_at": None}
+MOVE_GRACE_S = 30.0  #: how long a job that is moved is kept for whom it is to go to
+_IDLE: dict[str, Any] = {"agent": None, "group": None, "substate": None, "started_at": None, "slices": 0}
 
 
 def _end(world: World, job: Job, triggers: list[Trigger], reason: str, **changes: Any) -> None:
-    world.advance(job, triggers, reason, substate=None, finished_at=world.now, not_before=None, **changes)
+    idle = {"substate": None, "not_before": None, "pause_requested": False}
+    world.advance(job, triggers, reason, finished_at=world.now, **(idle | changes))
     world.close(job)
 
 
-def fail(world: World, job: Job, error: ErrorInfo) -> None:
+def fail(world: World, job: Job, error: ErrorInfo, **changes: Any) -> None:
     """Failed, with `error`."""
-    _end(world, job, [Trigger.FAILED], error.code, error=error)
+    _end(world, job, [Trigger.FAILED], error.code, error=error, **changes)
 
 
 def estimated(world: World, job: Job, report: CompileReport) -> None:
@@ -60,21 +67,40 @@ def time_out_queue(world: World, job: Job) -> None:
     _end(world, job, [Trigger.QUEUE_TIMED_OUT], error.code, error=error.info())
 
 
+def time_out_pause(world: World, job: Job) -> None:
+    """Timeout: it was paused for too long."""
+    limit = world.settings.paused_timeout_s
+    error = PauseTimeout(f"the job was paused for longer than {limit:g} s", limit=f"{limit:g} s")
+    _end(world, job, [Trigger.PAUSE_TIMED_OUT], error.code, error=error.info())
+
+
 def miss_deadline(world: World, job: Job) -> None:
     """Failed: it still waits, and cannot end before its deadline any more."""
-    estimated_s = job.record.profile.estimated_s if job.record.profile else 0.0
-    error = deadline_refusal(world, job.record.deadline_at, estimated_s)
+    error = deadline_refusal(world, job.record.deadline_at, left_s(job.record))
     assert error is not None
     fail(world, job, error)
 
 
 def time_out_run(world: World, job: Job) -> None:
     """Timeout: the attempt ran too long and its agent did not end it."""
-    limit = world.timeout_s(job.record)
+    limit = timeout_s(world.settings, job.record)
     error = ExecutionTimeout(
         f"the job ran longer than execution_timeout_s = {limit} s", field="execution_timeout_s", limit=f"{limit} s"
     )
     _end(world, job, [Trigger.EXECUTION_TIMED_OUT], error.code, error=error.info())
+
+
+def put_aside(world: World, job: Job, **changes: Any) -> None:
+    """Paused, by whom its record names: nobody holds it any more, and it stands in no line."""
+    world.leave_line(job)
+    world.promise(job, None)
+    world.unclaim(job)
+    world.commit(job)
+    job.agent = job.compiler = job.patience_until = job.move = job.asked = None
+    kept = kept_progress(job.record)
+    wish = {"pause_requested": False, "paused_at": world.now, "promoted_at": None, "progress": kept}
+    world.advance(job, [Trigger.PAUSED], f"paused by {job.record.paused_by}", **(wish | changes))
+    world.arm(job)
 
 
 def lose_compile(world: World, job: Job, reason: str) -> None:
@@ -88,6 +114,9 @@ def lose_compile(world: World, job: Job, reason: str) -> None:
         fail(world, job, AttemptLost(text, limit=str(world.settings.max_losses)).info())
         return
     world.advance(job, [Trigger.COMPILE_LOST], reason)
+    if job.record.pause_requested:
+        put_aside(world, job)
+        return
     world.enqueue(job)
     world.arm(job)
 
@@ -100,32 +129,46 @@ def lose_attempt(world: World, job: Job, reason: str) -> None:
         cancel(world, job, reason)
     elif losses > world.settings.max_losses:
         text = f"the job lost its agent {losses} times; max_losses is {world.settings.max_losses}"
-        fail(world, job, AttemptLost(text, limit=str(world.settings.max_losses)).info())
+        fail(world, job, AttemptLost(text, limit=str(world.settings.max_losses)).info(), losses=losses)
     else:
-        kept = job.progress_before if record.checkpoint_sha256 is not None else 0.0
-        _back_in_line(world, job, Trigger.ATTEMPT_LOST, reason, not_before=None, progress=kept)
+        _back_in_line(world, job, Trigger.ATTEMPT_LOST, reason, not_before=None, losses=losses)
 
 
 def settle(world: World, job: Job, report: RunReport) -> None:
     """The agent spoke of the present attempt: that decides what becomes of the job."""
-    record = job.record
-    error = report.error
     world.charge(job, report.qpu_s)
-    if record.cancel_requested:
-        # Even a success: whoever was told "cancelled" must never see a result.
+    take_in(world, job, report)
+    error = report.error
+    if job.record.cancel_requested:
+        _settle_cancelled(world, job, report)
+    elif error is not None and error.code == AttemptLost.code:
+        lose_attempt(world, job, error.message)
+    elif report.preempted:
+        made_way(world, job)
+    elif report.partial:
+        lose_attempt(world, job, "its agent concluded it though nobody had asked")
+    else:
+        _settle_run(world, job, report)
+
+
+def _settle_cancelled(world: World, job: Job, report: RunReport) -> None:
+    """Even a success cancels it: whoever was told "cancelled" must never see a result, unless they asked for what there is."""
+    wanted = job.record.keep_partial and report.error is None and not report.preempted
+    if not wanted or report.sha256 is None:
         cancel(world, job, "stopped by its agent", qpu_s=report.qpu_s)
         return
-    if error is not None and error.code == AttemptLost.code:
-        lose_attempt(world, job, error.message)
-        return
-    if report.preempted:
-        made_way(world, job, report)
-        return
+    digest = {"result_sha256": report.sha256, "result_bytes": report.size_bytes, "partial": report.partial}
+    progress = min(max(0.0, report.progress), 1.0) if report.partial else 1.0
+    cancel(world, job, "concluded by its agent", qpu_s=report.qpu_s, progress=progress, **digest)
+
+
+def _settle_run(world: World, job: Job, report: RunReport) -> None:
+    record, error = job.record, report.error
     if record.state is TaskState.ALLOCATING:
         # The notice of the start was lost or overtaken by the report.
         world.advance(job, [Trigger.STARTED], "reported", started_at=max(world.now - report.wall_s, 0.0))
     if error is None and report.sha256 is not None:
-        digest = {"result_sha256": report.sha256, "result_bytes": report.size_bytes}
+        digest = {"result_sha256": report.sha256, "result_bytes": report.size_bytes, "checkpoints": ()}
         done = [Trigger.RESULT_STORED, Trigger.RESULT_ACCEPTED]
         _end(world, job, done, "completed", progress=1.0, qpu_s=report.qpu_s, error=None, **digest)
         return
@@ -136,22 +179,28 @@ def settle(world: World, job: Job, report: RunReport) -> None:
     elif deserves_retry(error, record.retries, world.settings, _tried_for_s(world, job)):
         retries = record.retries + 1
         due = world.now + backoff_s(retries, world.settings)
-        _back_in_line(world, job, Trigger.RETRIED, error.code, retries=retries, not_before=due, checkpoint_sha256=None)
+        _back_in_line(world, job, Trigger.RETRIED, error.code, retries=retries, not_before=due, checkpoints=())
     else:
         _end(world, job, [Trigger.FAILED], error.code, error=error, qpu_s=report.qpu_s)
 
 
-def made_way(world: World, job: Job, report: RunReport) -> None:
-    """The attempt ended between two slices for more urgent work: back in line, with what is kept of it."""
-    world.preempted += 1
-    record = job.record
-    kept = report.checkpoint_sha256 or record.checkpoint_sha256
-    job.keeps_nothing = record.state is TaskState.EXECUTING and kept is None
-    # An attempt that goes back untouched names what it was given, and cannot know how far that was.
-    done = job.progress_before if kept == record.checkpoint_sha256 else report.progress
-    progress = min(max(done, 0.0), 1.0) if kept else 0.0
-    changes = {"preemptions": record.preemptions + 1, "checkpoint_sha256": kept, "progress": progress}
-    _back_in_line(world, job, Trigger.PREEMPTED, "made way", not_before=None, **changes)
+def made_way(world: World, job: Job) -> None:
+    """The attempt ended between two slices, as it was asked to: back in line, with what is kept of it, or put aside."""
+    record, why = job.record, job.asked
+    job.keeps_nothing = record.state is TaskState.EXECUTING and not record.checkpoints
+    changes = {}
+    if record.pause_requested:
+        why = Why.PAUSE
+    elif why is Why.PAUSE:
+        why = None  # it was resumed before its agent let go
+    elif why is Why.URGENT:
+        world.preempted += 1
+        changes["preemptions"] = record.preemptions + 1
+    if job.move is not None:
+        job.move.until = world.now + MOVE_GRACE_S
+    # An agent that shuts down gives back what it has unasked; after a restart nobody knows what it was asked.
+    reason = "given back" if why is None else why.value
+    _back_in_line(world, job, Trigger.PREEMPTED, reason, not_before=None, **changes)
 
 
 def _tried_for_s(world: World, job: Job) -> float:
@@ -160,8 +209,17 @@ def _tried_for_s(world: World, job: Job) -> float:
 
 def _back_in_line(world: World, job: Job, trigger: Trigger, reason: str, **changes: Any) -> None:
     world.unclaim(job)
-    world.advance(job, [trigger], reason, queued_at=world.now, **(_IDLE | changes))
-    job.agent = job.patience_until = None
+    if job.record.pause_requested and trigger is Trigger.PREEMPTED:
+        put_aside(world, job, **(_IDLE | changes))
+        return
+    kept = 0.0 if "checkpoints" in changes else kept_progress(job.record)
+    world.advance(job, [trigger], reason, queued_at=world.now, progress=kept, **(_IDLE | changes))
+    job.agent = job.patience_until = job.asked = None
+    if job.move is not None and job.move.until is None:
+        job.move = None  # the attempt ended in another way than by being moved
+    if job.record.pause_requested:
+        put_aside(world, job)
+        return
     due = job.record.not_before
     if due is None or due <= world.now:
         world.enqueue(job)

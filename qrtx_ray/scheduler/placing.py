@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from qrtx_ray.model import AUTO_DEVICE, Candidate, CompileReport
+from qrtx_ray.model import AUTO_DEVICE, Candidate, CompileReport, TaskState
 from qrtx_ray.scheduler.job import Job
-from qrtx_ray.scheduler.outcomes import fail
+from qrtx_ray.scheduler.lines import DeviceLine
+from qrtx_ray.scheduler.outcomes import fail, put_aside
 from qrtx_ray.scheduler.placement import place, refusal_of_all
 from qrtx_ray.scheduler.states import Trigger
 from qrtx_ray.scheduler.workers import Device
@@ -14,6 +15,8 @@ from qrtx_ray.scheduler.world import World
 
 __all__ = [
     "ALARM",
+    "look_again",
+    "look_elsewhere",
     "look_for_stranded",
     "on_placement_due",
     "recompile",
@@ -45,6 +48,9 @@ def settle_survey(world: World, job: Job, report: CompileReport) -> None:
     kept = {option.device for option in scored[:KEPT_CANDIDATES]}
     candidates = tuple(candidate for candidate in report.candidates if candidate.device in kept)
     world.advance(job, _SURVEYED, f"goes to {best}", device=best, candidates=candidates)
+    if record.pause_requested:
+        put_aside(world, job)
+        return
     world.enqueue(job)
     world.arm(job)
 
@@ -57,10 +63,26 @@ def settle_in(world: World, job: Job) -> None:
         return
     if device.closed:
         _move_away(world, device, job)
-    elif not device.agents:
+    elif not device.takers:
         look_for_stranded(world)
     else:
         _compile_anew(world, device, job)
+
+
+def look_again(world: World, job: Job) -> None:
+    """A job that was paused goes on: what was chosen for it counts again, and may not be the best any more."""
+    record = job.record
+    if record.state is TaskState.PENDING:
+        chosen = next((candidate for candidate in record.candidates if candidate.device == record.device), None)
+        world.promise(job, chosen)
+    elif job.line is not None:
+        settle_in(world, job)
+
+
+def look_elsewhere(world: World, job: Job) -> None:
+    """A job came back from an agent: where nobody takes its device's work any more, it may go elsewhere."""
+    if isinstance(job.line, DeviceLine) and _idles(world.devices[job.record.device]):
+        settle_in(world, job)
 
 
 def vacate(world: World, *devices: Device) -> None:
@@ -100,7 +122,7 @@ def _strands(device: Device) -> bool:
 
 def _idles(device: Device) -> bool:
     """Whether it takes no work until somebody does something about that."""
-    return device.paused or not device.agents
+    return device.paused or not device.takers
 
 
 def on_placement_due(world: World, name: str) -> None:
@@ -122,6 +144,9 @@ def on_placement_due(world: World, name: str) -> None:
 def _move_away(world: World, device: Device, job: Job) -> None:
     record = job.record
     if not record.choices or not record.candidates or not _may_move(world, device, job):
+        return
+    if record.checkpoints and _may_come_back(world, device):
+        look_for_stranded(world)  # then it is looked at again
         return
     scored = place(world, record, record.candidates)
     best = scored[0].device
@@ -147,17 +172,23 @@ def _candidate(candidates: tuple[Candidate, ...], device: str) -> Candidate:
 
 
 def _may_move(world: World, device: Device, job: Job) -> bool:
-    # What was kept of a preempted run belongs to its device: it is given up only where nobody is left to go on with it.
-    kept = job.record.checkpoint_sha256 is not None and bool(device.agents)
+    # What was kept of a run belongs to its device: it is given up only where nobody is left to go on with it.
+    kept = bool(job.record.checkpoints) and bool(device.agents)
     return job.placements < world.settings.max_placements and not kept
+
+
+def _may_come_back(world: World, device: Device) -> bool:
+    """Whether its agents went so lately that one of them may be on its way back."""
+    return not device.agents and world.now < device.deserted_at + world.settings.agent_grace_s
 
 
 def _send_back(world: World, job: Job, reason: str, device: str) -> None:
     world.leave_line(job)
+    job.move = None
     job.placements += 1
     world.replaced += 1
     world.forget_executable(job)
-    changes = {"device": device, "profile": None, "checkpoint_sha256": None}
+    changes = {"device": device, "profile": None, "checkpoints": (), "progress": 0.0}
     world.advance(job, _REPLACED, reason, **changes)
     world.enqueue(job)
     world.arm(job)

@@ -11,9 +11,9 @@ import math
 from dataclasses import dataclass
 from itertools import islice
 
-from qrtx_ray.scheduler.commands import PreemptAttempt
+from qrtx_ray.scheduler.asking import SLICES, ask_back
 from qrtx_ray.scheduler.dispatch import startable
-from qrtx_ray.scheduler.job import Job
+from qrtx_ray.scheduler.job import Job, Why
 from qrtx_ray.scheduler.levels import aged_weight
 from qrtx_ray.scheduler.preemption import Victim, cheapest
 from qrtx_ray.scheduler.workers import Agent, Device
@@ -25,7 +25,6 @@ ALARM = "urgent"
 _LOOK_AHEAD = 8  # jobs of the line among which an urgent one must be
 _LOOKS = 2  # devices looked at by one event
 _AGENTS = 64  # looked at for one decision
-_SLICES = 2  # within which somebody who was asked to make way should have done so
 _TELLING = 0.02  #: progress from which on the pace of a run tells more than its estimate
 
 
@@ -66,7 +65,7 @@ class _Holding:
 
 
 def _all_at_work(device: Device) -> bool:
-    return bool(device.agents) and all(agent.open for agent in device.agents.values())
+    return bool(device.takers) and all(agent.open or agent.drained for agent in device.agents.values())
 
 
 def _make_way(world: World, device: Device, level: int) -> None:
@@ -87,9 +86,7 @@ def _make_way(world: World, device: Device, level: int) -> None:
         _look_again(world, device)
         return
     for job in victim.jobs:
-        attempt = (job.record.id, job.record.attempt)
-        victim.agent.making_way[attempt] = world.now
-        world.send(PreemptAttempt(victim.agent.name, victim.agent.incarnation, *attempt))
+        ask_back(world, job, Why.URGENT)
     world.alarms.arm(f"{ALARM}/{device.info.name}", world.now + _patience_s(world))
 
 
@@ -99,7 +96,7 @@ def _look_again(world: World, device: Device) -> None:
 
 
 def _patience_s(world: World) -> float:
-    return _SLICES * world.settings.preemption.slice_s
+    return SLICES * world.settings.preemption.slice_s
 
 
 def _cheapest(world: World, device: Device, level: int) -> tuple[int, _Holding | None]:
@@ -107,6 +104,8 @@ def _cheapest(world: World, device: Device, level: int) -> tuple[int, _Holding |
     law = world.settings.preemption
     soon, holdings = 0, {}
     for agent in islice(device.agents.values(), _AGENTS):
+        if agent.drained:
+            continue
         if agent.making_way:
             # Not every run is cut into slices, and one that is not must not be all that urgent work waits for.
             soon += world.now - min(agent.making_way.values()) < _patience_s(world)

@@ -8,17 +8,25 @@ from typing import Any
 
 from qrtx_ray.model import DeviceInfo, DeviceStatus, JobId
 from qrtx_ray.scheduler.lines import DeviceLine
-from qrtx_ray.scheduler.workers import Device
+from qrtx_ray.scheduler.workers import EVERYBODY, Attempt, Device
 from qrtx_ray.scheduler.world import World
 
-__all__ = ["DeviceReading", "device_readings", "device_status", "position", "snapshot"]
+__all__ = [
+    "AgentReading",
+    "DeviceReading",
+    "agent_readings",
+    "device_readings",
+    "device_status",
+    "position",
+    "snapshot",
+]
 
 
 @dataclass(frozen=True, slots=True)
 class DeviceReading:
     """A device now: jobs in its line, jobs with its agents, the agents, seconds of QPU time charged so far; of one whose
-    noise drifts, the name of the published noise, when it was calibrated last, and the last measured fidelity; and until
-    when it is reserved, if it is now.
+    noise drifts, the name of the published noise, when it was calibrated last, and the last measured fidelity; until when it
+    is reserved, if it is now; and, while it is paused, whether it is drained.
     """
 
     info: DeviceInfo
@@ -31,6 +39,21 @@ class DeviceReading:
     calibrated_at: float | None = None
     probe_fidelity: float | None = None
     reserved_until: float | None = None
+    drained: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AgentReading:
+    """An agent now: the attempts it has, in how many groups, whether it is drained. One that is drained and not there has no
+    incarnation and no devices.
+    """
+
+    name: str
+    incarnation: str
+    devices: tuple[str, ...]
+    held: tuple[Attempt, ...]
+    groups: int
+    drained: bool
 
 
 def device_readings(world: World) -> list[DeviceReading]:
@@ -53,16 +76,29 @@ def _reading(device: Device, running: int) -> DeviceReading:
         calibrated_at=state.calibrated_at if state else None,
         probe_fidelity=state.probes[-1][1] if state and state.probes else None,
         reserved_until=device.window.reservation.ends_at if device.window else None,
+        drained=device.drains,
     )
 
 
+def agent_readings(world: World) -> list[AgentReading]:
+    """All agents that are here, or that are to take no work when they come, by name."""
+    away = {name: AgentReading(name, "", (), (), 0, drained=True) for name in world.drained - {EVERYBODY}}
+    here = {
+        agent.name: AgentReading(
+            agent.name, agent.incarnation, agent.devices, tuple(agent.held), len(agent.open), agent.drained
+        )
+        for agent in world.agents.values()
+    }
+    return [reading for _, reading in sorted((away | here).items())]
+
+
 def device_status(device: Device) -> DeviceStatus:
-    """Paused by the operator, else calibrating, else online when an agent serves it."""
+    """Paused by the operator, else calibrating, else online when an agent takes its work."""
     if device.paused:
         return DeviceStatus.PAUSED
     if device.calibrating:
         return DeviceStatus.CALIBRATING
-    return DeviceStatus.ONLINE if device.agents else DeviceStatus.OFFLINE
+    return DeviceStatus.ONLINE if device.takers else DeviceStatus.OFFLINE
 
 
 def position(world: World, job_id: JobId) -> int | None:
@@ -82,6 +118,7 @@ def snapshot(world: World) -> dict[str, Any]:
         "queues": {name: sum(device.waiting) for name, device in world.devices.items()},
         "devices": {name: device_status(device).value for name, device in world.devices.items()},
         "agents": {name: {"groups": len(a.open), "jobs": len(a.held)} for name, a in world.agents.items()},
+        "drained": sorted(world.drained),
         "compilers": {name: len(compiler.held) for name, compiler in world.compilers.items()},
         "promoted": list(world.promoted),
         "preempted": world.preempted,

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from qrtx_ray.model import JobRecord, TaskState
-from qrtx_ray.scheduler import calibrating, reservations
+from qrtx_ray.scheduler import calibrating, draining, reservations
 from qrtx_ray.scheduler.job import ON_AGENT, Job
+from qrtx_ray.scheduler.outcomes import put_aside
 from qrtx_ray.scheduler.states import Trigger
 from qrtx_ray.scheduler.world import World
 
@@ -18,10 +19,11 @@ __all__ = ["begin", "restore"]
 
 
 def begin(world: World, facts: Mapping[str, str]) -> None:
-    """What is known besides jobs: use of tenants, calibrations, reservations. Before everything else."""
+    """What is known besides jobs: use of tenants, calibrations, reservations, drains. Before everything else."""
     world.tenants.restore(facts, world.now)
     calibrating.begin(world, facts)
     reservations.begin(world, facts)
+    draining.begin(world, facts)
 
 
 def restore(world: World, records: Iterable[JobRecord]) -> None:
@@ -45,7 +47,11 @@ def _wait_again(world: World, job: Job) -> None:
     record = job.record
     if record.state in {TaskState.VALIDATING, TaskState.COMPILING}:
         world.advance(job, [Trigger.COMPILE_LOST], "scheduler restarted")
+        if record.pause_requested:
+            put_aside(world, job)
+            return
     due = record.not_before
-    if job.record.state is TaskState.PENDING or due is None or due <= world.now:
+    in_line = job.record.state is TaskState.PENDING or due is None or due <= world.now
+    if in_line and record.state is not TaskState.PAUSED:
         world.enqueue(job)
     world.arm(job)

@@ -1,58 +1,53 @@
-"""What clients and operators ask of jobs and devices that exist. Each either holds, or raises and changes nothing."""
+"""What clients ask of jobs that exist. Each either holds, or raises and changes nothing."""
 
 from __future__ import annotations
 
-from qrtx_ray.errors import InvalidState, NotFound
-from qrtx_ray.model import JobId, JobRecord
-from qrtx_ray.scheduler.commands import StopAttempt
+from qrtx_ray.errors import InvalidState
+from qrtx_ray.scheduler.asking import ask_end, conclusion_s, owned
 from qrtx_ray.scheduler.events import (
     CancelRequested,
     DeletionRequested,
-    DevicePaused,
-    DeviceResumed,
     MetadataRecorded,
     TagsChanged,
 )
-from qrtx_ray.scheduler.job import ON_AGENT, Job
+from qrtx_ray.scheduler.job import ON_AGENT
 from qrtx_ray.scheduler.outcomes import cancel
-from qrtx_ray.scheduler.placing import look_for_stranded, vacate
 from qrtx_ray.scheduler.world import World
 
 __all__ = [
     "on_cancel_requested",
     "on_deletion_requested",
-    "on_device_paused",
-    "on_device_resumed",
     "on_metadata_recorded",
     "on_tags_changed",
 ]
 
 
 def on_cancel_requested(world: World, event: CancelRequested) -> None:
-    """A job that waits is cancelled at once; one that an agent holds is stopped first.
+    """A job that waits is cancelled at once; one that an agent holds is stopped first, or concluded where its results so far
+    are wanted. Whoever asks again without wanting them has it stopped at once.
 
     Raises:
         NotFound: No such job in memory, or another tenant's.
         InvalidState: It is finished.
     """
-    record = _owned(world, event.job_id, event.tenant)
+    record = owned(world, event.job_id, event.tenant)
     if record.terminal:
         raise InvalidState(f"job {record.id} is {record.state.value} and cannot be cancelled")
     job = world.jobs[record.id]
+    wish = {"cancel_requested": True, "cancelled_by": event.by}
     if record.state not in ON_AGENT:
-        cancel(world, job, f"cancelled by {event.by}", cancel_requested=True, cancelled_by=event.by)
+        cancel(world, job, f"cancelled by {event.by}", **wish)
         return
     if not record.cancel_requested:
-        world.amend(job, {"cancel_requested": True, "cancelled_by": event.by})
-        job.patience_until = world.now + world.settings.cancel_grace_s
+        world.amend(job, {**wish, "pause_requested": False, "keep_partial": event.partial})
+        job.patience_until = world.now + conclusion_s(world, job.record)
         world.arm(job)
-    stop(world, job)
-
-
-def stop(world: World, job: Job) -> None:
-    """Tell whoever holds the present attempt to give it up."""
-    if job.agent is not None:
-        world.send(StopAttempt(job.agent.name, job.agent.incarnation, job.record.id, job.record.attempt))
+    elif record.keep_partial and not event.partial:
+        world.amend(job, {"keep_partial": False})
+        patience = world.now + conclusion_s(world, job.record)
+        job.patience_until = min(job.patience_until or patience, patience)
+        world.arm(job)
+    ask_end(world, job)
 
 
 def on_tags_changed(world: World, event: TagsChanged) -> None:
@@ -61,7 +56,7 @@ def on_tags_changed(world: World, event: TagsChanged) -> None:
     Raises:
         NotFound: No such job in memory, or another tenant's.
     """
-    record = _owned(world, event.job_id, event.tenant)
+    record = owned(world, event.job_id, event.tenant)
     job = world.jobs.get(record.id)
     if job is not None:
         world.amend(job, {"tags": event.tags})
@@ -76,7 +71,7 @@ def on_deletion_requested(world: World, event: DeletionRequested) -> None:
         NotFound: No such job in memory, or another tenant's.
         InvalidState: It is not finished.
     """
-    record = _owned(world, event.job_id, event.tenant)
+    record = owned(world, event.job_id, event.tenant)
     if not record.terminal:
         raise InvalidState(f"job {record.id} is {record.state.value}; only a finished job can be deleted")
     world.drop(record.id)
@@ -88,36 +83,3 @@ def on_metadata_recorded(world: World, event: MetadataRecorded) -> None:
         if job is not None and job.record.terminal:
             world.amend(job, {"metadata_recorded": True})
             world.retire(job_id)
-
-
-def on_device_paused(world: World, event: DevicePaused) -> None:
-    """Raises:
-    NotFound: No such device.
-    """
-    _switch(world, event.device, paused=True)
-
-
-def on_device_resumed(world: World, event: DeviceResumed) -> None:
-    """Raises:
-    NotFound: No such device.
-    """
-    _switch(world, event.device, paused=False)
-
-
-def _switch(world: World, name: str, *, paused: bool) -> None:
-    device = world.devices.get(name)
-    if device is None:
-        raise NotFound(f"there is no device {name}", field="device")
-    world.pause(device, paused=paused)
-    if paused:
-        vacate(world, device)
-    else:
-        look_for_stranded(world)
-
-
-def _owned(world: World, job_id: JobId, tenant: str | None) -> JobRecord:
-    record = world.record(job_id)
-    if tenant is not None and record.tenant != tenant:
-        # The same words as for a job that does not exist: nobody learns of others' jobs.
-        raise NotFound(f"there is no job {job_id}")
-    return record

@@ -1,9 +1,10 @@
 """Whether a failed attempt deserves another one, and after how long.
 
-Two budgets are kept apart, and time is the third: after `retry_budget_s` no retry is begun. A *retry* is spent on an error of the job (`JobRecord.retries`, `max_retries`); a *loss* is
-the system's fault (an agent that died) and is not held against the job until there are too many (`max_losses`), for
-then it is likelier that the job kills its agents. Every attempt that ended without an end of the job was one or the
-other, or it made way for more urgent work; so losses need no field of their own: they are the other attempts.
+Two budgets are kept apart, and time is the third: after
+`retry_budget_s` no retry is begun. A *retry* is spent on an error of the job (`JobRecord.retries`, `max_retries`); a *loss*
+(`JobRecord.losses`) is the system's fault (an agent that died) and is not held against the job until there are too many
+(`max_losses`), for then it is likelier that the job kills its agents. An attempt that ended because it was asked to, for
+more urgent work, a pause, a migration or a drain, is neither.
 """
 
 from __future__ import annotations
@@ -32,5 +33,5 @@ def backoff_s(retries: int, settings: CoreSettings) -> float:
 
 
 def losses_with_this(record: JobRecord) -> int:
-    """Attempts of `record` lost by the system, counting the one it holds now."""
-    return record.attempt - record.retries - record.preemptions
+    """Attempts of `record` lost by the system, counting the present one."""
+    return record.losses + 1

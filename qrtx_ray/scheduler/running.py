@@ -5,11 +5,23 @@ from __future__ import annotations
 from itertools import islice
 
 from qrtx_ray.model import AgentInfo, RunReport, TaskState
-from qrtx_ray.scheduler.commands import PreemptAttempt, StopAttempt
-from qrtx_ray.scheduler.events import AgentHeard, AgentJoined, AgentLost, AgentReady, RunsReported, RunsStarted
+from qrtx_ray.scheduler.asking import ask_end, conclusion_s, reconsider, remind
+from qrtx_ray.scheduler.commands import StopAttempt
+from qrtx_ray.scheduler.draining import is_drained
+from qrtx_ray.scheduler.dues import timeout_s
+from qrtx_ray.scheduler.events import (
+    AgentHeard,
+    AgentJoined,
+    AgentLost,
+    AgentReady,
+    CheckpointsKept,
+    RunsReported,
+    RunsStarted,
+)
 from qrtx_ray.scheduler.job import Job, evolve
+from qrtx_ray.scheduler.keeping import keep
 from qrtx_ray.scheduler.outcomes import lose_attempt, settle
-from qrtx_ray.scheduler.placing import look_for_stranded, vacate
+from qrtx_ray.scheduler.placing import look_elsewhere, look_for_stranded, vacate
 from qrtx_ray.scheduler.states import ExecutingStep, Trigger, executing_step
 from qrtx_ray.scheduler.workers import Agent, Attempt
 from qrtx_ray.scheduler.world import World
@@ -19,6 +31,7 @@ __all__ = [
     "on_agent_joined",
     "on_agent_lost",
     "on_agent_ready",
+    "on_checkpoints_kept",
     "on_runs_reported",
     "on_runs_started",
 ]
@@ -83,16 +96,11 @@ def on_agent_heard(world: World, event: AgentHeard) -> None:
     for attempt in beat.running:
         if attempt in agent.held:
             agent.seen[attempt] = world.now
-        job = world.holder(agent, attempt)
-        if job is None or job.record.cancel_requested:
-            world.send(StopAttempt(agent.name, agent.incarnation, *attempt))
-        elif attempt in agent.making_way:
-            # The first call may have been lost on its way, and nobody else would ever be asked instead.
-            world.send(PreemptAttempt(agent.name, agent.incarnation, *attempt))
-    for job_id, number, fraction in beat.progress:
+        remind(world, agent, attempt)
+    for job_id, number, fraction, slices in beat.progress:
         job = world.holder(agent, (job_id, number))
         if job is not None:
-            _progress(world, job, min(max(0.0, fraction), 1.0))
+            note_progress(world, job, fraction, slices)
     _stir_urgent(world, agent)
     oldest = world.now - world.settings.missing_grace_s
     for attempt in [attempt for attempt, seen in agent.seen.items() if seen < oldest]:
@@ -115,13 +123,30 @@ def on_runs_reported(world: World, event: RunsReported) -> None:
         else:
             _learn(world, job, report)
             settle(world, job, report)
+            look_elsewhere(world, job)
+
+
+def on_checkpoints_kept(world: World, event: CheckpointsKept) -> None:
+    """What is durable of a present attempt is valid from now on; of any other it is not, for another run goes on without it."""
+    agent = _known(world, event.agent, event.incarnation)
+    if agent is None:
+        return
+    for kept in event.checkpoints:
+        job = world.holder(agent, (kept.job_id, kept.attempt))
+        if job is None or not keep(world, job, kept.checkpoint):
+            world.stale_reports += 1
+        else:
+            note_progress(world, job, kept.checkpoint.progress)
 
 
 def on_agent_lost(world: World, event: AgentLost) -> None:
     agent = world.agents.get(event.agent)
     if agent is not None and event.incarnation in {None, agent.incarnation}:
         _drop(world, agent, event.reason or "agent lost")
-        vacate(world, *[device for name in agent.devices if not (device := world.devices[name]).agents])
+        deserted = [device for name in agent.devices if not (device := world.devices[name]).agents]
+        for device in deserted:
+            device.deserted_at = world.now
+        vacate(world, *deserted)
 
 
 def _release(world: World, agent: Agent, attempt: Attempt) -> None:
@@ -132,7 +157,7 @@ def _release(world: World, agent: Agent, attempt: Attempt) -> None:
 def _learn(world: World, job: Job, report: RunReport) -> None:
     """What the run took tells how good estimates are; of one that went on with kept progress, its part was estimated."""
     profile = job.record.profile
-    if report.sha256 is not None and profile is not None:
+    if report.sha256 is not None and not report.partial and profile is not None:
         part = 1.0 - job.progress_before
         world.device(job.record.device).accuracy.observe(profile.estimated_s * part, report.wall_s)
 
@@ -153,13 +178,14 @@ def _adopt(world: World, job: Job, agent: Agent) -> None:
     record = job.record
     job.agent = agent
     if record.cancel_requested:
-        world.send(StopAttempt(agent.name, agent.incarnation, record.id, record.attempt))
-        job.patience_until = world.now + world.settings.cancel_grace_s
+        ask_end(world, job)
+        job.patience_until = world.now + conclusion_s(world, record)
     else:
         # After a restart nobody knows how its group was made up: the limit counts anew, rather late than too early.
-        job.allowance_s = job.allowance_s or world.timeout_s(record) + world.settings.execution_grace_s
+        job.allowance_s = job.allowance_s or timeout_s(world.settings, record) + world.settings.execution_grace_s
         running = record.state is TaskState.EXECUTING
         job.patience_until = world.now + job.allowance_s if running else None
+        reconsider(world, job)
     world.arm(job)
 
 
@@ -170,13 +196,16 @@ def _start(world: World, job: Job) -> None:
         world.arm(job)
 
 
-def _progress(world: World, job: Job, fraction: float) -> None:
+def note_progress(world: World, job: Job, fraction: float, slices: int = 0) -> None:
+    """The attempt is so far; what is not a number, or goes back, is left out."""
+    fraction = min(max(0.0, fraction), 1.0)
     if fraction > 0 and job.record.state is TaskState.ALLOCATING:
         _start(world, job)  # the notice of the start was lost, but who makes progress has started
     record = job.record
-    if record.state is TaskState.EXECUTING and fraction > record.progress:
-        # Not worth a write: the version stays, and the next write of the row takes the figure along.
-        job.record = evolve(record, {"progress": fraction, "substate": executing_step(fraction)})
+    if record.state is TaskState.EXECUTING and (fraction > record.progress or slices > record.slices):
+        # Not worth a write: the version stays, and the next write of the row takes the figures along.
+        fraction, slices = max(fraction, record.progress), max(slices, record.slices)
+        job.record = evolve(record, {"progress": fraction, "slices": slices, "substate": executing_step(fraction)})
 
 
 def _enter(world: World, info: AgentInfo) -> Agent:
@@ -186,6 +215,8 @@ def _enter(world: World, info: AgentInfo) -> Agent:
         _leave(world, known)
     agent = world.agents[info.name] = Agent(info.name, info.incarnation, world.pool(devices))
     agent.pool.agents[info.name] = agent
+    agent.drained = is_drained(world, info.name)
+    agent.pool.takers += not agent.drained
     for name in devices:
         world.devices[name].agents[info.name] = agent
     return agent

@@ -49,6 +49,9 @@ class CoreSettings:
         placements_batch: Jobs placed anew by one event; more are left for the next tick, which is then due at once.
         max_reservation_s: Longest window that can be reserved.
         max_reservations: Windows that one tenant may hold, those to come included.
+        checkpoint_interval_s: Seconds of run between two checkpoints of a job that names none itself; 0: only when asked for.
+        kept_checkpoints: Newest checkpoints of a job that stay valid.
+        paused_timeout_s: Longest pause of a job.
         ticks_batch: Deadlines handled by one Ticked; more are left for the next, which is then due at once.
     """
 
@@ -89,3 +92,6 @@ class CoreSettings:
     placements_batch: int = 8
     max_reservation_s: float = 2_419_200.0
     max_reservations: int = 16
+    checkpoint_interval_s: float = 60.0
+    kept_checkpoints: int = 2
+    paused_timeout_s: float = 30 * 86_400.0

@@ -3,19 +3,20 @@
 Theory. A job waits three times and works three times. It waits *Pending* for a compiler, *Queued* for a device agent
 and *Allocating* on that agent, behind the group the agent runs now; it works in *Compiling*, *Executing* and, for an
 instant, *Completing*. *Validating* is the door of compilation: a lease passes through it, and only a restart can find
-a job standing there. *Completed*, *Failed*, *Cancelled* and *Timeout* have no way out: a terminal job never changes.
+a job standing there. *Paused* it waits for whoever paused it. *Completed*, *Failed*, *Cancelled* and *Timeout* have no way out: a terminal job never changes.
 
 Everything that may happen to a job is a `Trigger`; `TRANSITIONS` says where it leads. What is not in the table is
 refused with `InvalidTransition` and changes nothing. A job goes backwards on few occasions only. To Pending: its
 compiler was lost; it was surveyed and its device is chosen, so that it can be compiled for that; it waited for a device
 and must be compiled for another one, or against a newer calibration. To Queued: its agent was lost, its error deserves
-another attempt, or it made way for more urgent work. Going backwards never revives an old attempt: the next one has a
+another attempt, or it made way: for more urgent work, for a drain, or to go on with another agent. Going backwards never revives an old attempt: the next one has a
 greater number, and reports of the old one are stale.
 
 A dry run goes from Compiling to Completed: what was asked for is the estimate, and the compiler wrote it.
 
-*Paused* is a state of the model for checkpointed runs. Nothing in the core pauses a single job yet (devices are
-paused, jobs are not), so the table has no edge to or from it: an edge that nothing takes would be a promise.
+A job is paused at once where it waits. While somebody else holds it the wish is remembered, and a job that comes back from
+a compiler or an agent goes on to Paused in the same event: from an agent that kept its progress directly, otherwise by
+way of the state that it came back to. It is resumed into the line that it stood in, or would have come to.
 
 The diagram in ``docs/states.md`` is drawn from the table by `mermaid`.
 """
@@ -59,15 +60,20 @@ class Trigger(StrEnum):
     RESULT_ACCEPTED = "result accepted"  #: its digest and the charge are recorded
     RETRIED = "retried"  #: the attempt failed and deserves another
     ATTEMPT_LOST = "attempt lost"  #: the agent that held the attempt is gone
-    PREEMPTED = "preempted"  #: the attempt made way for more urgent work; its progress is kept
+    PREEMPTED = "preempted"  #: the attempt made way; its progress is kept
+    PAUSED = "paused"  #: somebody wanted it so; of an attempt, what was done is kept
+    RESUMED = "resumed"  #: the pause is over, and the job compiled
+    RESUMED_UNCOMPILED = "resumed uncompiled"  #: the pause is over, and the job is still to be compiled
     FAILED = "failed"
     CANCELLED = "cancelled"
     QUEUE_TIMED_OUT = "queue timed out"
+    PAUSE_TIMED_OUT = "pause timed out"
     EXECUTION_TIMED_OUT = "execution timed out"
 
 
 TRANSITIONS: dict[tuple[TaskState, Trigger], TaskState] = {
     (TaskState.PENDING, Trigger.COMPILE_LEASED): TaskState.VALIDATING,
+    (TaskState.PENDING, Trigger.PAUSED): TaskState.PAUSED,
     (TaskState.PENDING, Trigger.FAILED): TaskState.FAILED,
     (TaskState.PENDING, Trigger.CANCELLED): TaskState.CANCELLED,
     (TaskState.PENDING, Trigger.QUEUE_TIMED_OUT): TaskState.TIMEOUT,
@@ -82,22 +88,30 @@ TRANSITIONS: dict[tuple[TaskState, Trigger], TaskState] = {
     (TaskState.COMPILING, Trigger.QUEUE_TIMED_OUT): TaskState.TIMEOUT,
     (TaskState.QUEUED, Trigger.DISPATCHED): TaskState.ALLOCATING,
     (TaskState.QUEUED, Trigger.REPLACED): TaskState.PENDING,
+    (TaskState.QUEUED, Trigger.PAUSED): TaskState.PAUSED,
     (TaskState.QUEUED, Trigger.FAILED): TaskState.FAILED,
     (TaskState.QUEUED, Trigger.CANCELLED): TaskState.CANCELLED,
     (TaskState.QUEUED, Trigger.QUEUE_TIMED_OUT): TaskState.TIMEOUT,
     (TaskState.ALLOCATING, Trigger.STARTED): TaskState.EXECUTING,
     (TaskState.ALLOCATING, Trigger.ATTEMPT_LOST): TaskState.QUEUED,
     (TaskState.ALLOCATING, Trigger.PREEMPTED): TaskState.QUEUED,
+    (TaskState.ALLOCATING, Trigger.PAUSED): TaskState.PAUSED,
     (TaskState.ALLOCATING, Trigger.FAILED): TaskState.FAILED,
     (TaskState.ALLOCATING, Trigger.CANCELLED): TaskState.CANCELLED,
     (TaskState.EXECUTING, Trigger.RESULT_STORED): TaskState.COMPLETING,
     (TaskState.EXECUTING, Trigger.RETRIED): TaskState.QUEUED,
     (TaskState.EXECUTING, Trigger.ATTEMPT_LOST): TaskState.QUEUED,
     (TaskState.EXECUTING, Trigger.PREEMPTED): TaskState.QUEUED,
+    (TaskState.EXECUTING, Trigger.PAUSED): TaskState.PAUSED,
     (TaskState.EXECUTING, Trigger.FAILED): TaskState.FAILED,
     (TaskState.EXECUTING, Trigger.CANCELLED): TaskState.CANCELLED,
     (TaskState.EXECUTING, Trigger.EXECUTION_TIMED_OUT): TaskState.TIMEOUT,
     (TaskState.COMPLETING, Trigger.RESULT_ACCEPTED): TaskState.COMPLETED,
+    (TaskState.PAUSED, Trigger.RESUMED): TaskState.QUEUED,
+    (TaskState.PAUSED, Trigger.RESUMED_UNCOMPILED): TaskState.PENDING,
+    (TaskState.PAUSED, Trigger.FAILED): TaskState.FAILED,
+    (TaskState.PAUSED, Trigger.CANCELLED): TaskState.CANCELLED,
+    (TaskState.PAUSED, Trigger.PAUSE_TIMED_OUT): TaskState.TIMEOUT,
 }
 
 

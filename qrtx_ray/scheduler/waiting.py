@@ -48,21 +48,22 @@ def expected_wait(
     own: Reservation | None = None,
     glances: Glances | None = None,
 ) -> Wait | None:
-    """The wait of a job of `level`, or None where nothing can be said: the device is paused, or nobody serves it.
+    """The wait of a job of `level`, or None where nothing can be said: the device is paused, or nobody takes its work.
 
     Args:
         ahead: What goes before it, if it stands in the line; by default all that wait there at its level and above.
         own: A reservation that does not hold it up, for it is its own.
         glances: Of this very moment; filled as needed.
     """
-    if device.paused or not device.pools:
+    if device.paused or not device.takers:
         return None
     ratio = device.accuracy.ratio
     waits = []
     for pool in device.pools:
-        jobs, work_us = _ahead(pool, device, level, ahead)
-        busy_s, _ = _glance(world, pool, {} if glances is None else glances)
-        waits.append(((busy_s + work_us * 1e-6 * ratio / len(pool.agents)), jobs, busy_s))
+        if pool.takers:
+            jobs, work_us = _ahead(pool, device, level, ahead)
+            busy_s, _ = _glance(world, pool, {} if glances is None else glances)
+            waits.append(((busy_s + work_us * 1e-6 * ratio / pool.takers), jobs, busy_s))
     work_s, jobs, _ = min(waits)
     low, high = device.accuracy.bar(jobs + 1)
     return Wait(*(_held_up(world, device, seconds, own) for seconds in (work_s, work_s * low, work_s * high)))
@@ -86,9 +87,9 @@ def work_ahead(device: Device, job: Job) -> Ahead:
 
 
 def utilisation(world: World, device: Device, glances: Glances) -> float:
-    """The share of its agents that are at work; 1 where there is none."""
+    """The share of its agents that are at work; 1 where nobody takes work."""
     at_work = sum(_glance(world, pool, glances)[1] for pool in device.pools)
-    return at_work / len(device.agents) if device.agents else 1.0
+    return at_work / device.takers if device.takers else 1.0
 
 
 def _ahead(pool: Pool, device: Device, level: int, ahead: Ahead | None) -> tuple[int, int]:
@@ -107,8 +108,8 @@ def _ahead(pool: Pool, device: Device, level: int, ahead: Ahead | None) -> tuple
 def _glance(world: World, pool: Pool, glances: Glances) -> tuple[float, int]:
     found = glances.get(pool)
     if found is None:
-        at_work = [agent.free_at for agent in pool.agents.values() if agent.open]
-        all_are = len(at_work) == len(pool.agents)
+        at_work = [agent.free_at for agent in pool.agents.values() if agent.open and not agent.drained]
+        all_are = bool(at_work) and len(at_work) == pool.takers
         found = glances[pool] = (max(min(at_work) - world.now, 0.0) if all_are else 0.0, len(at_work))
     return found
 

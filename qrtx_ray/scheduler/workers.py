@@ -6,6 +6,7 @@ between: a job that was timed out or cancelled here may well still run there, an
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -19,9 +20,22 @@ if TYPE_CHECKING:
     from qrtx_ray.scheduler.job import Job
     from qrtx_ray.scheduler.world import World
 
-__all__ = ["Agent", "Attempt", "Compiler", "Device", "Pool", "Window", "belongs", "claims_of", "estimated_us"]
+__all__ = [
+    "EVERYBODY",
+    "Agent",
+    "Attempt",
+    "Compiler",
+    "Device",
+    "Pool",
+    "Window",
+    "belongs",
+    "claims_of",
+    "estimated_us",
+]
 
 Attempt = tuple[JobId, int]
+
+EVERYBODY = "*"  #: in `World.drained` in place of a name: all agents, also those still to come
 
 
 class Compiler:
@@ -40,12 +54,14 @@ class Agent:
     """A device agent: `capacity` is its open offer (0 none); `held` maps attempts to their groups, `open` groups to
     the number of members not spoken of yet, `seen` attempts to when the agent last showed that it has them. `latest_s`
     is the estimated run time of the group it was given last, `free_at` when it should have done all it was given,
-    `offer` the number of its last offer. `making_way` are the attempts it was asked to end, and when. `pool` is the one it works in.
+    `offer` the number of its last offer. `making_way` are the attempts it was asked to end, and when. `pool` is the one it
+    works in. `drained` says that it is to take no work.
     """
 
     __slots__ = (
         "capacity",
         "devices",
+        "drained",
         "free_at",
         "held",
         "incarnation",
@@ -64,6 +80,7 @@ class Agent:
         self.pool = pool
         self.devices = pool.devices
         self.capacity = 0
+        self.drained = False
         self.held: dict[Attempt, GroupId] = {}
         self.open: dict[GroupId, int] = {}
         self.seen: dict[Attempt, float] = {}
@@ -99,16 +116,18 @@ class Pool:
     of them: both are kept here, and change with every job that enters or leaves a line.
 
     Attributes:
+        takers: How many of the agents take work: all that are not drained.
         waiting / waiting_us: Jobs in the lines and their estimated run time in microseconds, by level.
         coming / coming_us: The same of jobs that were placed but are still being compiled.
         standing: By level, the devices that have such a job in line, the one that was served last at the end.
     """
 
-    __slots__ = ("agents", "coming", "coming_us", "devices", "standing", "waiting", "waiting_us")
+    __slots__ = ("agents", "coming", "coming_us", "devices", "standing", "takers", "waiting", "waiting_us")
 
     def __init__(self, devices: tuple[str, ...]) -> None:
         self.devices = devices
         self.agents: dict[str, Agent] = {}
+        self.takers = 0
         self.waiting = [0, 0, 0, 0]
         self.waiting_us = [0, 0, 0, 0]
         self.coming = [0, 0, 0, 0]
@@ -154,7 +173,9 @@ class Device:
     Attributes:
         configured: False for a device that only restored jobs name: they wait, new ones are refused.
         line: Compiled jobs that wait for it; but see `window`.
+        deserted_at: When the last of its agents went.
         paused: The operator stopped new work.
+        drains: Also what ran there was to make way.
         calibration: Of a device whose noise drifts.
         reservations / window: Those to come and the present one by name; the one in force.
         claims: Waiting jobs by the reservation or the session they name.
@@ -177,6 +198,8 @@ class Device:
         "coming",
         "coming_us",
         "configured",
+        "deserted_at",
+        "drains",
         "info",
         "line",
         "look_at",
@@ -196,7 +219,8 @@ class Device:
         self.info = info
         self.configured = configured
         self.line = line
-        self.paused = False
+        self.deserted_at = -math.inf
+        self.paused = self.drains = False
         self.calibration: DeviceCalibration | None = None
         self.reservations: dict[str, Reservation] = {}
         self.window: Window | None = None
@@ -228,6 +252,11 @@ class Device:
     def closed(self) -> bool:
         """Whether it takes no new work at all."""
         return self.paused or self.calibrating
+
+    @property
+    def takers(self) -> int:
+        """How many of its agents take work: all that are not drained."""
+        return sum(pool.takers for pool in self.pools)
 
     @property
     def noise_id(self) -> str:

@@ -14,7 +14,8 @@ from typing import Any
 from qrtx_ray.errors import NotFound
 from qrtx_ray.model import Candidate, DeviceInfo, JobChange, JobId, JobRecord, Reservation, TaskState
 from qrtx_ray.scheduler.commands import EXECUTABLE, Command, Persist, RecordMetadata
-from qrtx_ray.scheduler.job import ON_AGENT, Job, change_of, evolve
+from qrtx_ray.scheduler.dues import next_due, promotion_at, waits_since
+from qrtx_ray.scheduler.job import ON_AGENT, Job, change_of, evolve, kept_progress
 from qrtx_ray.scheduler.lines import DeviceLine
 from qrtx_ray.scheduler.policies.protocol import GroupPolicy, Policy
 from qrtx_ray.scheduler.queues import WaitingLine, key_at, pending_place
@@ -44,6 +45,7 @@ class World:
         pending: The line before the compilers.
         busy: Devices that take work, with somebody in line.
         draining: Devices that are to be calibrated as soon as nothing runs there.
+        drained: Names of the agents that are to take no work; `EVERYBODY` is all of them.
         stirred / offered: Devices and agents of which this event may have made a match.
         offers: How many offers agents have made.
         alarms: When something is due that is no job's: ``probe/<device>``, ``reservation/<name>``, and so on.
@@ -85,6 +87,7 @@ class World:
         self.alarms = Timers()
         self.reservations: dict[str, Reservation] = {}
         self.draining: dict[str, Device] = {}
+        self.drained: set[str] = set()
         self.stirred: dict[str, Device] = {}
         self.offered: dict[str, Agent] = {}
         self.offers = 0
@@ -143,12 +146,12 @@ class World:
         if not record.terminal:
             self.live += 1
             account.live += 1
-            self._commit(job)
+            self.commit(job)
             if record.state in ON_AGENT:
                 job.first_run_at = self.now
-                before_us = (record.created_at if record.attempt <= 1 else self.waits_since(record)) * 1e6
+                before_us = (record.created_at if record.attempt <= 1 else waits_since(record)) * 1e6
                 job.since_us = round(before_us)
-                job.progress_before = record.progress if record.checkpoint_sha256 is not None else 0.0
+                job.progress_before = kept_progress(record, record.attempt)
                 self._begin_attempt(job)
         if not restored:
             self._touched[record.id] = job
@@ -195,6 +198,12 @@ class World:
         self._touched[job_id] = job
         self.finished[job_id] = job.record
 
+    def note(self, job: Job, reason: str) -> None:
+        """Write into the history what does not change the state."""
+        self.amend(job, {})
+        record = job.record
+        self._log(job, record.state, record.state, record.attempt, reason)
+
     def close(self, job: Job) -> None:
         """Let a job that has just become terminal go: nobody waits for it, counts it or holds its executable."""
         record = job.record
@@ -203,7 +212,7 @@ class World:
         if job.compiler is not None:
             job.compiler.held.pop(record.id, None)
         self.unclaim(job)
-        job.compiler = job.agent = job.patience_until = None
+        job.compiler = job.agent = job.patience_until = job.move = None
         self.timers.arm(record.id, None)
         self.live -= 1
         job.account.live -= 1
@@ -224,7 +233,8 @@ class World:
         for key, text in self.tenants.facts(self.now):
             self.keep(key, text)
 
-    def _commit(self, job: Job) -> None:
+    def commit(self, job: Job) -> None:
+        """Have the account count what the job is expected to use in all."""
         estimate_us = job.estimated_us
         job.account.committed_us += estimate_us - job.committed_us
         job.committed_us = estimate_us
@@ -314,8 +324,8 @@ class World:
     def enqueue(self, job: Job) -> None:
         """Put a Pending job into the compilers' line, a Queued one into its device's."""
         record = job.record
-        job.since_us = round(self.waits_since(record) * 1e6)
-        due = self.promotion_at(job)
+        job.since_us = round(waits_since(record) * 1e6)
+        due = promotion_at(self.settings, job)
         if due is not None and due <= self.now:
             self.promoted[job.level] += 1
             self.amend(job, {"promoted_at": self.now})
@@ -324,7 +334,7 @@ class World:
             self.pending.add(self._pending_place(job))
             return
         self.promise(job, None)
-        self._commit(job)
+        self.commit(job)
         device = self.device(record.device)
         line = device.line_for(record)
         line.add(job)
@@ -346,17 +356,6 @@ class World:
         """The job has waited in its line for longer than its level allows: from now on it goes before others."""
         self.leave_line(job)
         self.enqueue(job)
-
-    def promotion_at(self, job: Job) -> float | None:
-        """When that will be; None for never, or when it was."""
-        limit = self.settings.levels[job.level].max_wait_s
-        return None if limit is None or job.record.promoted_at is not None else job.since_us * 1e-6 + limit
-
-    def hopeless_from(self, record: JobRecord) -> float | None:
-        """From when on a waiting job cannot end before its deadline any more; None without one."""
-        if record.deadline_at is None:
-            return None
-        return record.deadline_at - (record.profile.estimated_s if record.profile else 0.0)
 
     def leave_line(self, job: Job) -> None:
         """Take the job out of whatever line it stands in."""
@@ -393,16 +392,17 @@ class World:
     def leave_pool(self, agent: Agent) -> None:
         """The agent works in its pool no more; an empty pool is given up."""
         pool = agent.pool
-        pool.agents.pop(agent.name, None)
+        if pool.agents.pop(agent.name, None) is not None and not agent.drained:
+            pool.takers -= 1
         if not pool.agents and self.pools.get(pool.devices) is pool:
             del self.pools[pool.devices]
             for name in pool.devices:
                 self.devices[name].pools.remove(pool)
 
     def offer(self, agent: Agent, capacity: int) -> None:
-        """The agent offers to take one more group; 0 withdraws an earlier offer."""
+        """The agent offers to take one more group; 0 withdraws an earlier offer. That of a drained agent stays open."""
         agent.capacity = capacity
-        if capacity > 0:
+        if capacity > 0 and not agent.drained:
             self.offers += 1
             agent.offer = self.offers
             self.parked[agent.name] = self.offered[agent.name] = agent
@@ -414,40 +414,9 @@ class World:
         device.paused = paused
         self.settle_line(device)
 
-    def timeout_s(self, record: JobRecord) -> float:
-        """What one attempt of the job may take, in seconds."""
-        limit = record.execution_timeout_s
-        return self.settings.execution_timeout_s if limit is None else limit
-
-    def wait_deadline(self, record: JobRecord) -> float | None:
-        """When a waiting job has waited too long: counted from the submit, or from where its last attempt left it."""
-        limit = self.settings.queue_timeout_s if record.queue_timeout_s is None else record.queue_timeout_s
-        if limit is None:
-            return None
-        return self.waits_since(record) + limit
-
-    @staticmethod
-    def waits_since(record: JobRecord) -> float:
-        """From when on the waiting of a job counts: from its submit, or from where its last attempt left it."""
-        return record.created_at if not record.attempt else max(record.queued_at or 0.0, record.not_before or 0.0)
-
     def arm(self, job: Job) -> None:
         """Set the job's timer to the next of its deadlines."""
-        record = job.record
-        if record.state in ON_AGENT:
-            due = job.patience_until
-        else:
-            due, extra = self.wait_deadline(record), job.patience_until
-            if extra is None and job.line is not None:
-                extra = self.promotion_at(job)
-            elif extra is None and record.state is TaskState.QUEUED:
-                extra = record.not_before
-            if extra is not None and (due is None or extra < due):
-                due = extra
-            if record.deadline_at is not None:
-                hopeless = self.hopeless_from(record)
-                due = hopeless if due is None or (hopeless is not None and hopeless < due) else due
-        self.timers.arm(record.id, due)
+        self.timers.arm(job.record.id, next_due(self.settings, job))
 
     def keep(self, key: str, text: str | None) -> None:
         """Have the fact `key` written with this event's Persist; None removes it."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from qrtx_ray.errors import ErrorInfo, ExecutionTimeout
-from qrtx_ray.model import AgentInfo, Candidate, Group, Member, RunReport
+from qrtx_ray.model import AgentInfo, Candidate, CheckpointRef, Group, Member, RunReport
 from qrtx_ray.scheduler import events
 from qrtx_ray.simulation.agenda import Agenda
 from qrtx_ray.simulation.failures import run_failure
@@ -22,6 +22,7 @@ START_NOTICE_S = 0.05  # a shorter run reports its end, which says that it had b
 _STOPPED = ErrorInfo("stopped", "the attempt was stopped on request", "ExecuteError")
 _RESULT = "0" * 64
 _CHECKPOINT = "c" * 64
+_CHECKPOINT_BYTES = 4096
 
 
 class Surroundings(Protocol):
@@ -117,8 +118,7 @@ class Agent:
         """End an attempt at its next slice and keep its progress."""
         job = self._around.live(job_id)
         kept = job.progress if job is not None else 0.0
-        sha256 = _CHECKPOINT if kept else None
-        report = RunReport(job_id, attempt, preempted=True, progress=kept, checkpoint_sha256=sha256)
+        report = RunReport(job_id, attempt, preempted=True, progress=kept)  # what was kept before is as good as it was
         if self._put_down(job_id, attempt, report):
             return
         run = self._run
@@ -154,7 +154,7 @@ class Agent:
 
     def _work(self, member: Member, job: LiveJob, group: Group) -> tuple[Member, float, float]:
         _, seconds, _ = self._around.work(job, group)
-        return member, seconds, job.progress if member.checkpoint_sha256 else 0.0
+        return member, seconds, job.progress if member.checkpoints else 0.0
 
     def _plan(self, run: Run) -> None:
         self._around.agenda.at(run.present.ends, self._advance, (run, run.version))
@@ -184,16 +184,14 @@ class Agent:
         if job is None:
             return RunReport(member.job_id, member.attempt, error=_STOPPED)
         job.busy_s += leg.length_s
-        began_with = job.progress if member.checkpoint_sha256 else 0.0
+        began_with = job.progress if member.checkpoints else 0.0
         if leg.length_s > 0.0:
             job.paid_s += leg.preparing_s
         if leg.ending is Ending.PREEMPTED:
             job.paid_s += max(0.0, leg.length_s - leg.preparing_s - (leg.progress - began_with) * leg.whole_s)
             job.progress = leg.progress
-            sha256 = _CHECKPOINT if leg.progress else None
-            return RunReport(
-                member.job_id, member.attempt, preempted=True, progress=leg.progress, checkpoint_sha256=sha256
-            )
+            kept = _kept(member, leg.progress, around.agenda.now) if leg.progress else None
+            return RunReport(member.job_id, member.attempt, preempted=True, progress=leg.progress, checkpoint=kept)
         error = _STOPPED if leg.ending is Ending.STOPPED else run_failure(job.line, job.runs)
         if leg.ending is Ending.TIMED_OUT:
             error = ExecutionTimeout(f"the run took longer than {member.timeout_s:g} s").info()
@@ -221,3 +219,9 @@ class Agent:
     def _ask(self) -> None:
         if self._held is None:
             self._around.say(events.AgentReady(self.name, self.incarnation, self._around.group_jobs))
+
+
+def _kept(member: Member, progress: float, now: float) -> CheckpointRef:
+    """What a member that makes way leaves behind."""
+    number = 1 + max((one.sequence for one in member.checkpoints), default=0)
+    return CheckpointRef(member.job_id, member.attempt, number, _CHECKPOINT, _CHECKPOINT_BYTES, progress, now)

@@ -141,7 +141,7 @@ class Ledger:
         counts, seconds = self.counts, self.seconds
         counts["runs"] += job.runs
         counts["retries"] += record.retries
-        counts["losses"] += max(0, record.attempt - record.retries - record.preemptions - 1)
+        counts["losses"] += record.losses
         seconds["busy"] += job.busy_s
         seconds["lost"] += job.lost_s
         if record.preemptions:

@@ -9,11 +9,13 @@ from qrtx_ray.model import (
     AUTO_DEVICE,
     AgentInfo,
     Candidate,
+    CheckpointRef,
     CircuitProfile,
     CompileReport,
     DeviceInfo,
     JobRecord,
     JobRequest,
+    KeptCheckpoint,
     PayloadFormat,
     Program,
     RunReport,
@@ -41,6 +43,10 @@ def error(code="execution_failed", retryable=False, category="ExecuteError") -> 
 
 def done(job_id, attempt=1, **fields) -> RunReport:
     return RunReport(job_id, attempt, "ab" * 32, 100, 2.5, 0.01, **fields)
+
+
+def ref(job_id, attempt=1, sequence=1, progress=0.5, **fields) -> CheckpointRef:
+    return CheckpointRef(job_id, attempt, sequence, f"{sequence:02x}" * 32, 1000, progress, 1000.0, **fields)
 
 
 def broken(job_id, attempt=1, **kinds) -> RunReport:
@@ -128,9 +134,8 @@ class Driver:
             for job_id, record in self.store.records.items():
                 known = self.core._world.jobs.get(job_id)
                 if known:
-                    assert replace(known.record, progress=0, substate=None) == replace(
-                        record, progress=0, substate=None
-                    ), "memory and disk disagree"
+                    moving = {"progress": 0.0, "slices": 0, "substate": None}
+                    assert replace(known.record, **moving) == replace(record, **moving), "memory and disk disagree"
         answers = [c for c in rest if not isinstance(c, RecordMetadata)]
         if self.record_metadata:
             for command in rest:
@@ -222,6 +227,27 @@ class Driver:
 
     def cancel(self, job, tenant="alice") -> list[Command]:
         return self.say(events.CancelRequested(job, tenant, "alice"))
+
+    def pause(self, job, tenant="alice") -> list[Command]:
+        return self.say(events.PauseRequested(job, tenant, "alice"))
+
+    def resume(self, job, tenant="alice") -> list[Command]:
+        return self.say(events.ResumeRequested(job, tenant, "alice"))
+
+    def paused(self, job) -> str:
+        """Pause a job that waits."""
+        self.pause(job)
+        assert self.state(job) == "Paused"
+        return job
+
+    def kept(self, *refs, name="a", incarnation="1") -> list[Command]:
+        """The agent made checkpoints durable."""
+        found = tuple(KeptCheckpoint(one.job_id, one.attempt, one) for one in refs)
+        return self.say(events.CheckpointsKept(name, incarnation, found))
+
+    def reasons(self, job) -> list[str]:
+        """What the history says of the job, oldest first."""
+        return [change.reason for change in self.store.changes if change.job_id == job]
 
     def record(self, job) -> JobRecord:
         return self.store.records[job]

@@ -100,7 +100,11 @@ def mixed_day(seed: int, steps: int = 400) -> list:
         elif what < 0.95:
             name = f"a{draw.randrange(4)}"
             held = tuple((m.job_id, m.attempt) for group in stage.working.get(name, []) for m in group.members)
-            stage.say(events.AgentHeard(Heartbeat(name, "1", held, tuple((*one, draw.random()) for one in held))))
+            stage.say(
+                events.AgentHeard(
+                    Heartbeat(name, "1", held, tuple((*one, draw.random(), draw.randrange(9)) for one in held))
+                )
+            )
         else:
             device = draw.choice(stage.names)
             stage.say(draw.choice((events.DevicePaused, events.DeviceResumed))(device))

@@ -16,8 +16,8 @@ from qrtx_ray.scheduler.tenants import TenantPolicy
 from tests.scheduler.driving import DEVICE, DEVICES, OTHER, Driver, done, profile
 
 
-def records(*profiles, attempt=0) -> list[JobRecord]:
-    base = JobRecord("", 0, "t", Program.SAMPLER, "d", PayloadFormat.NATIVE, 0.0, 1, attempt=attempt)
+def records(*profiles, losses=0) -> list[JobRecord]:
+    base = JobRecord("", 0, "t", Program.SAMPLER, "d", PayloadFormat.NATIVE, 0.0, 1, attempt=losses, losses=losses)
     return [replace(base, id=f"{i}", number=i, profile=p) for i, p in enumerate(profiles)]
 
 
@@ -55,9 +55,9 @@ def test_keys_mix_unless_told_otherwise():
     assert ids(choose_group(records(one, two, one), replace(LIMITS, across_keys=False))) == ["0", "2"]
 
 
-def test_a_job_with_an_attempt_behind_it_goes_alone():
+def test_a_job_with_a_lost_attempt_behind_it_goes_alone():
     small = profile(estimated_bytes=1)
-    tried, fresh = records(small, attempt=1), records(small, small)
+    tried, fresh = records(small, losses=1), records(small, small)
     assert ids(choose_group(tried + fresh[1:], LIMITS)) == ["0"]
     assert ids(choose_group([fresh[1], *tried], LIMITS)) == ["1"]
 
@@ -70,7 +70,7 @@ def test_a_job_with_an_attempt_behind_it_goes_alone():
 )
 def test_a_group_keeps_every_bound_and_never_starves_the_first(jobs, count, across):
     line = [
-        replace(records(profile(estimated_s=s, estimated_bytes=b, group_key=k), attempt=int(tried))[0], id=str(i))
+        replace(records(profile(estimated_s=s, estimated_bytes=b, group_key=k), losses=int(tried))[0], id=str(i))
         for i, (s, b, k, tried) in enumerate(jobs)
     ]
     limits = GroupLimits(count, 1.0, 1000, across)
@@ -81,7 +81,7 @@ def test_a_group_keeps_every_bound_and_never_starves_the_first(jobs, count, acro
     if len(group) > 1:
         assert sum(r.profile.estimated_s for r in group) <= 1.0
         assert sum(r.profile.estimated_bytes for r in group) <= 1000
-        assert not any(r.attempt for r in group)
+        assert not any(r.losses for r in group)
         assert across or len({r.profile.group_key for r in group}) == 1
 
 

@@ -10,7 +10,7 @@ from qrtx_ray.model import Candidate, CompileReport, RunReport, TaskState
 from qrtx_ray.scheduler import events
 from qrtx_ray.scheduler.states import TRANSITIONS, Trigger
 from qrtx_ray.scheduler.world import World
-from tests.scheduler.driving import DEVICE, OTHER, Driver, broken, done, profile
+from tests.scheduler.driving import DEVICE, OTHER, Driver, broken, done, profile, ref
 
 
 def _found_in_store(driver, job, state, **fields):
@@ -54,11 +54,17 @@ def _replaced(driver):
 
 
 def _made_way(driver, job):
-    driver.reported(RunReport(job, 1, preempted=True, progress=0.5, checkpoint_sha256="cd" * 32))
+    driver.reported(RunReport(job, 1, preempted=True, progress=0.5, checkpoint=ref(job)))
+
+
+def _pauses(driver, job):
+    driver.pause(job)
+    _made_way(driver, job)
 
 
 WAYS = {
     (TaskState.PENDING, Trigger.COMPILE_LEASED): _compiling,
+    (TaskState.PENDING, Trigger.PAUSED): lambda d: d.pause(d.submit()),
     (TaskState.PENDING, Trigger.FAILED): lambda d: _deadline(d, d.submit(deadline_at=d.now + 50)),
     (TaskState.PENDING, Trigger.CANCELLED): lambda d: d.cancel(d.submit()),
     (TaskState.PENDING, Trigger.QUEUE_TIMED_OUT): lambda d: d.submit(queue_timeout_s=1.0) and d.tick(1),
@@ -73,24 +79,32 @@ WAYS = {
     (TaskState.COMPILING, Trigger.QUEUE_TIMED_OUT): lambda d: _compiling(d, queue_timeout_s=1.0) and d.tick(1),
     (TaskState.QUEUED, Trigger.DISPATCHED): lambda d: d.allocated(),
     (TaskState.QUEUED, Trigger.REPLACED): _replaced,
+    (TaskState.QUEUED, Trigger.PAUSED): lambda d: d.pause(d.queued()),
     (TaskState.QUEUED, Trigger.FAILED): lambda d: _deadline(d, d.queued(deadline_at=d.now + 50)),
     (TaskState.QUEUED, Trigger.CANCELLED): lambda d: d.cancel(d.queued()),
     (TaskState.QUEUED, Trigger.QUEUE_TIMED_OUT): lambda d: d.queued(queue_timeout_s=1.0) and d.tick(1),
     (TaskState.ALLOCATING, Trigger.STARTED): lambda d: d.executing(),
     (TaskState.ALLOCATING, Trigger.ATTEMPT_LOST): lambda d: d.allocated() and _lose_agent(d),
     (TaskState.ALLOCATING, Trigger.PREEMPTED): lambda d: _made_way(d, d.allocated()),
+    (TaskState.ALLOCATING, Trigger.PAUSED): lambda d: _pauses(d, d.allocated()),
     (TaskState.ALLOCATING, Trigger.FAILED): lambda d: d.allocated() and _lose_agent(d),
     (TaskState.ALLOCATING, Trigger.CANCELLED): lambda d: d.cancel(d.allocated()) and _lose_agent(d),
     (TaskState.EXECUTING, Trigger.RESULT_STORED): lambda d: d.reported(done(d.executing())),
     (TaskState.EXECUTING, Trigger.RETRIED): lambda d: d.reported(broken(d.executing(), retryable=True)),
     (TaskState.EXECUTING, Trigger.ATTEMPT_LOST): lambda d: d.executing() and _lose_agent(d),
     (TaskState.EXECUTING, Trigger.PREEMPTED): lambda d: _made_way(d, d.executing()),
+    (TaskState.EXECUTING, Trigger.PAUSED): lambda d: _pauses(d, d.executing()),
     (TaskState.EXECUTING, Trigger.FAILED): lambda d: d.reported(broken(d.executing())),
     (TaskState.EXECUTING, Trigger.CANCELLED): lambda d: d.cancel(d.executing()) and _lose_agent(d),
     (TaskState.EXECUTING, Trigger.EXECUTION_TIMED_OUT): lambda d: d.executing() and d.tick(1e4),
     (TaskState.COMPLETING, Trigger.RESULT_ACCEPTED): lambda d: _found_in_store(
         d, d.executing(), TaskState.COMPLETING, result_sha256="ab"
     ),
+    (TaskState.PAUSED, Trigger.RESUMED): lambda d: d.resume(d.paused(d.queued())),
+    (TaskState.PAUSED, Trigger.RESUMED_UNCOMPILED): lambda d: d.resume(d.paused(d.submit())),
+    (TaskState.PAUSED, Trigger.FAILED): lambda d: _deadline(d, d.paused(d.queued(deadline_at=d.now + 50))),
+    (TaskState.PAUSED, Trigger.CANCELLED): lambda d: d.cancel(d.paused(d.queued())),
+    (TaskState.PAUSED, Trigger.PAUSE_TIMED_OUT): lambda d: d.paused(d.queued()) and d.tick(1e9),
 }
 
 

@@ -46,6 +46,10 @@ class World(PlainWorld):
         self.acked, self.cancelled, self.ended = set(), set(), {}
         self.born, self.followed, self.states = 0, 0, {}
         self.length = 50.0
+        self.begin_with_nothing()
+        self.unsure: set[tuple[str, int]] = (
+            set()
+        )  # attempts that were asked back not, or not only, for more urgent work
         self.submit(4, 10, other=False, key=None, tenant="alice")
         self.compiler_works()
         for name in NAMES:
@@ -72,20 +76,39 @@ class World(PlainWorld):
         for member in group.members:
             record = self.driver.record(member.job_id)
             assert record.device == group.device
-            assert member.checkpoint_sha256 == record.checkpoint_sha256
+            assert member.checkpoints == record.checkpoints
             assert device.window is None or device.window.admits(record), "somebody broke into a reservation"
 
     def is_asked_to_make_way(self, command):
         record = self.driver.record(command.job_id)
         assert record.attempt == command.attempt
-        assert record.promoted_at is None
-        assert record.preemptions < MOST
-        waiting = [r for r in self.driver.store.records.values() if r.state.value == "Queued"]
-        assert any(r.level < record.level and r.level <= 1 for r in waiting), "nobody more urgent waits"
+        if self.is_wanted_back(record):
+            self.unsure.add((command.job_id, command.attempt))
+        else:
+            assert record.promoted_at is None
+            assert record.preemptions < MOST
+            waiting = [r for r in self.driver.store.records.values() if r.state.value == "Queued"]
+            assert any(r.level < record.level and r.level <= 1 for r in waiting), "nobody more urgent waits"
         if (
             command not in self.asked
         ):  # a core that crashed, or an agent that joined again, knows of no earlier question
             self.asked.append(command)
+
+    @rule()
+    def core_crashes(self):
+        # What was asked for before is forgotten, and so is why.
+        self.unsure |= {(command.job_id, command.attempt) for command in self.asked}
+        self.perform(self.driver.crash())
+
+    def is_wanted_back(self, record):
+        """For another reason than more urgent work."""
+        drained = record.device in self.switched_off or {record.agent, "*"} & self.drained
+        moved = self.driver.store.changes and any(
+            change.job_id == record.id and change.reason.startswith("moved to")
+            for change in self.driver.store.changes
+            if change.attempt == record.attempt
+        )
+        return record.pause_requested or drained or moved
 
     # -- clients and operators -----------------------------------------------------------------------------------
 
@@ -158,14 +181,16 @@ class World(PlainWorld):
         if agent is None or agent.incarnation != command.incarnation or attempt not in agent.running() or not known:
             return
         agent.forget(attempt)
-        sha = "cd" * 32 if kept else None
-        report = RunReport(*attempt, preempted=True, progress=progress, checkpoint_sha256=sha)
         before = self.driver.record(command.job_id)
+        checkpoint = self.write(agent, attempt, progress) if kept else None
+        report = RunReport(*attempt, preempted=True, progress=progress, checkpoint=checkpoint)
         self.say(events.RunsReported(command.agent, agent.incarnation, (report,)))
         after = self.driver.record(command.job_id)
         if before.attempt == command.attempt and not before.terminal and not before.cancel_requested:
-            assert (after.preemptions, after.retries) == (before.preemptions + 1, before.retries)
-            assert after.checkpoint_sha256 == (sha or before.checkpoint_sha256)
+            counts = {0} if before.pause_requested else {0, 1} if attempt in self.unsure else {1}
+            assert after.retries == before.retries
+            assert after.preemptions - before.preemptions in counts
+            assert after.checkpoints[:1] == ((checkpoint,) if kept else before.checkpoints[:1])
 
     @precondition(lambda self: self.probes)
     @rule(fidelity=st.sampled_from([None, 0.5, 0.95]), late=st.booleans())
@@ -235,7 +260,11 @@ class World(PlainWorld):
         for reservation in self.driver.core.reservations():
             self.say(events.ReservationReleased(reservation.name, None))
         for device in (DEVICE, OTHER):
-            self.say(events.DeviceResumed(device))
+            self.device_is_switched(device, "on")
+        self.agent_is_drained_or_not(None, drained=False)
+        for job in sorted(self.held_back()):
+            self.paused.discard(job)
+            self.say(events.ResumeRequested(job, None, "operator"))
         for _ in range(300):
             if not self.live():
                 break

@@ -166,8 +166,8 @@ def test_multiplexing_joins_jobs_of_like_shots_and_length():
 
 def test_multiplexing_leaves_suspects_alone():
     policy, limits = MultiplexingPolicy(), GroupLimits(8, 100.0, 10**9)
-    assert ids(policy.choose_group([*line({}, attempt=1), *line({}, {})], limits)) == ["0"]
-    assert len(policy.choose_group(line({}, {}, attempt=1, preemptions=1), limits)) == 2
+    assert ids(policy.choose_group([*line({}, attempt=1, losses=1), *line({}, {})], limits)) == ["0"]
+    assert len(policy.choose_group(line({}, {}, attempt=3, preemptions=1), limits)) == 2
 
 
 @settings(deadline=None, derandomize=True, max_examples=100)

@@ -13,11 +13,10 @@ from qrtx_ray.scheduler import events
 from qrtx_ray.scheduler.commands import PreemptAttempt, RunGroup
 from qrtx_ray.scheduler.preemption import PreemptionLaw, Victim, cheapest, preemption_cost
 from qrtx_ray.scheduler.tenants import TenantPolicy
-from tests.scheduler.driving import DEVICE, OTHER, Driver, broken, done
+from tests.scheduler.driving import DEVICE, OTHER, Driver, broken, done, ref
 
 LAW = PreemptionLaw(lost_s=1.0, min_wait_s=2.0)
 LONG = {"estimated_s": 100.0}
-SHA = "cd" * 32
 
 
 # -- the law -----------------------------------------------------------------------------------------------------
@@ -69,8 +68,9 @@ def urgent(driver, priority=95, **fields) -> tuple[str, list]:
     return job, preempted(driver.commands)
 
 
-def way(job, attempt=1, sha=SHA, progress=0.25):
-    return RunReport(job, attempt, preempted=True, progress=progress, checkpoint_sha256=sha)
+def way(job, attempt=1, progress=0.25, *, kept=True):
+    checkpoint = ref(job, attempt, attempt, progress) if kept else None
+    return RunReport(job, attempt, preempted=True, progress=progress, checkpoint=checkpoint)
 
 
 def test_long_work_makes_way_for_a_critical_job_and_goes_on_with_its_progress(driver):
@@ -79,14 +79,14 @@ def test_long_work_makes_way_for_a_critical_job_and_goes_on_with_its_progress(dr
     assert stopped == [(low, 1)]
     driver.reported(way(low))
     record = driver.record(low)
-    assert (record.state.value, record.preemptions, record.checkpoint_sha256) == ("Queued", 1, SHA)
+    assert (record.state.value, record.preemptions, record.checkpoints) == ("Queued", 1, (ref(low, progress=0.25),))
     assert (record.progress, record.agent, record.retries) == (0.25, None, 0)
     (command,) = [c for c in driver.ready() if isinstance(c, RunGroup)]
     assert [m.job_id for m in command.group.members] == [critical]
     driver.reported(done(critical))
     (command,) = [c for c in driver.ready() if isinstance(c, RunGroup)]
     (member,) = command.group.members
-    assert (member.job_id, member.attempt, member.checkpoint_sha256) == (low, 2, SHA)
+    assert (member.job_id, member.attempt, member.checkpoints) == (low, 2, record.checkpoints)
     driver.reported(done(low, 2))
     assert driver.state(low) == "Completed"
 
@@ -163,7 +163,7 @@ def test_the_price_keeps_work_that_is_not_long_enough():
 def test_work_that_keeps_nothing_is_not_stopped_twice(driver):
     low = driver.executing(compile_as=LONG)
     critical, _ = urgent(driver)
-    driver.reported(way(low, sha=None))
+    driver.reported(way(low, kept=False))
     driver.ready()
     driver.reported(done(critical))
     driver.ready()
@@ -175,7 +175,7 @@ def test_work_that_keeps_nothing_is_not_stopped_twice(driver):
 def test_a_run_far_on_by_its_own_pace_is_left_alone(driver):
     low = driver.executing(compile_as=LONG)
     driver.now += 10
-    driver.say(events.AgentHeard(Heartbeat("a", "1", ((low, 1),), ((low, 1, 0.9),))))
+    driver.say(events.AgentHeard(Heartbeat("a", "1", ((low, 1),), ((low, 1, 0.9, 1),))))
     assert urgent(driver)[1] == []
 
 
@@ -183,9 +183,9 @@ def test_a_heartbeat_that_tells_of_a_long_way_yet_stops_what_was_thought_short(d
     low = driver.executing(compile_as={"estimated_s": 0.7})
     assert urgent(driver)[1] == []
     driver.now += 20
-    commands = driver.say(events.AgentHeard(Heartbeat("a", "1", ((low, 1),), ((low, 1, 0.1),))))
+    commands = driver.say(events.AgentHeard(Heartbeat("a", "1", ((low, 1),), ((low, 1, 0.1, 1),))))
     assert preempted(commands) == [(low, 1)]
-    again = driver.say(events.AgentHeard(Heartbeat("a", "1", ((low, 1),), ((low, 1, 0.2),))))
+    again = driver.say(events.AgentHeard(Heartbeat("a", "1", ((low, 1),), ((low, 1, 0.2, 1),))))
     assert preempted(again) == [(low, 1)], "it still holds it: the first call may have been lost"
     driver.reported(way(low))
     assert preempted(driver.say(events.AgentHeard(Heartbeat("a", "1")))) == []
@@ -195,7 +195,7 @@ def test_a_device_is_not_looked_at_for_every_event_but_soon_again(driver):
     low = driver.executing(compile_as={"estimated_s": 0.7})
     assert urgent(driver)[1] == [], "it is expected to end soon"
     driver.now += 0.1
-    running, progress = ((low, 1),), ((low, 1, 0.021),)
+    running, progress = ((low, 1),), ((low, 1, 0.021, 1),)
     assert preempted(driver.say(events.AgentHeard(Heartbeat("a", "1", running, progress)))) == []
     assert driver.core.next_wakeup(driver.now) == pytest.approx(0.15)
     driver.now += 10.0
@@ -233,8 +233,8 @@ def test_what_is_held_ready_behind_the_running_work_goes_back_too():
     driver.started((running, 1))
     assert driver.state(ready) == "Allocating"
     assert urgent(driver)[1] == [(running, 1), (ready, 1)]
-    driver.reported(way(running), way(ready, sha=None, progress=0.0))
-    assert (driver.record(ready).preemptions, driver.record(ready).checkpoint_sha256) == (1, None)
+    driver.reported(way(running), way(ready, progress=0.0, kept=False))
+    assert (driver.record(ready).preemptions, driver.record(ready).checkpoints) == (1, ())
 
 
 def test_work_held_ready_goes_back_even_where_the_running_work_stays():
@@ -277,16 +277,16 @@ def test_kept_progress_survives_a_restart_and_a_loss_but_not_a_retry(driver):
     driver.ready()
     driver.reported(done(critical))
     driver.crash()
-    assert driver.record(low).checkpoint_sha256 == SHA
+    assert driver.record(low).checkpoints == (ref(low, progress=0.25),)
     driver.join()
     driver.ready()
     driver.say(events.AgentLost("a"))
-    assert driver.record(low).checkpoint_sha256 == SHA
+    assert driver.record(low).checkpoints == (ref(low, progress=0.25),)
     driver.join()
     (command,) = [c for c in driver.ready() if isinstance(c, RunGroup)]
-    assert command.group.members[0].checkpoint_sha256 == SHA
+    assert command.group.members[0].checkpoints == (ref(low, progress=0.25),)
     driver.reported(broken(low, 3, retryable=True))
-    assert (driver.state(low), driver.record(low).checkpoint_sha256) == ("Queued", None)
+    assert (driver.state(low), driver.record(low).checkpoints) == ("Queued", ())
 
 
 def test_an_attempt_that_goes_back_untouched_keeps_the_progress_it_was_given(driver):
@@ -296,9 +296,10 @@ def test_an_attempt_that_goes_back_untouched_keeps_the_progress_it_was_given(dri
     driver.ready()
     driver.reported(done(critical))
     driver.ready()
-    driver.reported(way(low, 2, progress=0.0))
+    driver.reported(way(low, 2, progress=0.0, kept=False))
     record = driver.record(low)
-    assert (record.progress, record.checkpoint_sha256, record.preemptions) == (0.25, SHA, 2)
+    assert (record.progress, record.checkpoints) == (0.25, (ref(low, progress=0.25),))
+    assert record.preemptions == 1, "nobody had asked for it the second time"
 
 
 def test_preemption_can_be_switched_off():
@@ -310,7 +311,7 @@ def test_preemption_can_be_switched_off():
 def test_a_preempted_job_shares_a_run_again(driver):
     low = driver.executing(compile_as=LONG)
     critical, _ = urgent(driver)
-    driver.reported(way(low, sha=None))
+    driver.reported(way(low, kept=False))
     driver.ready()
     driver.reported(done(critical))
     assert driver.record(low).progress == 0.0, "nothing was kept"
@@ -354,12 +355,12 @@ def test_what_had_aged_is_known_after_a_restart():
 def test_kept_progress_counts_after_an_agent_was_lost():
     driver = Driver()
     job = driver.executing(compile_as=LONG)
-    driver.reported(RunReport(job, 1, preempted=True, progress=0.5, checkpoint_sha256=SHA))
+    driver.reported(way(job, progress=0.5))
     driver.ready()
     driver.started((job, 2))
     driver.say(events.AgentLost("a"))
     record = driver.record(job)
-    assert (record.checkpoint_sha256, record.progress, record.state.value) == (SHA, 0.5, "Queued")
+    assert (record.checkpoints, record.progress, record.state.value) == ((ref(job),), 0.5, "Queued")
 
 
 def test_when_one_does_not_stop_another_is_asked():

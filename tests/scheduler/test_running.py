@@ -96,12 +96,12 @@ def test_members_of_a_group_end_each_on_its_own(driver):
 def test_progress_moves_in_memory_and_is_written_with_the_next_change(driver):
     job = driver.executing()
     before = driver.record(job)
-    beat(driver, (job, 1), progress=((job, 1, 0.25),))
+    beat(driver, (job, 1), progress=((job, 1, 0.25, 3),))
     assert (driver.core.record(job).progress, driver.core.record(job).substate) == (0.25, "QuantumRunning")
     assert driver.record(job) == before
-    beat(driver, (job, 1), progress=((job, 1, 0.1), (job, 1, math.nan), (job, 7, 0.9), ("nobody", 1, 0.5)))
-    assert driver.core.record(job).progress == 0.25
-    beat(driver, (job, 1), progress=((job, 1, 7.0),))
+    beat(driver, (job, 1), progress=((job, 1, 0.1, 2), (job, 1, math.nan, 0), (job, 7, 0.9, 9), ("nobody", 1, 0.5, 1)))
+    assert (driver.core.record(job).progress, driver.core.record(job).slices) == (0.25, 3)
+    beat(driver, (job, 1), progress=((job, 1, 7.0, 3),))
     assert (driver.core.record(job).progress, driver.core.record(job).substate) == (1.0, "PostProcessing")
     driver.say(events.TagsChanged(job, "alice", ("x",)))
     assert driver.record(job).progress == 1.0
@@ -109,9 +109,9 @@ def test_progress_moves_in_memory_and_is_written_with_the_next_change(driver):
 
 def test_progress_implies_the_start(driver):
     job = driver.allocated()
-    beat(driver, (job, 1), progress=((job, 1, 0.0),))
+    beat(driver, (job, 1), progress=((job, 1, 0.0, 0),))
     assert driver.state(job) == "Allocating"
-    beat(driver, (job, 1), progress=((job, 1, 0.1),))
+    beat(driver, (job, 1), progress=((job, 1, 0.1, 1),))
     assert driver.state(job) == "Executing"
 
 

@@ -33,7 +33,7 @@ def check_policy(policy: Policy) -> None:
         for load in (0.0, 1.0):
             for count in range(len(_OPTIONS) + 1):
                 _check_place(policy, job, _OPTIONS[:count], Fleet(1000.0, load))
-    line = [replace(_JOB, id=str(i), number=i, attempt=int(i == 6), profile=_varied(i)) for i in range(12)]
+    line = [replace(_JOB, id=str(i), number=i, losses=int(i == 6), profile=_varied(i)) for i in range(12)]
     for limits in (GroupLimits(1, 1.0, 10_000), GroupLimits(4, 0.25, 2_500, across_keys=False, qubits=5)):
         _must(policy.choose_group(iter(()), limits) == [], "choose_group takes nobody where nobody waits")
         for start in range(len(line)):

@@ -62,7 +62,7 @@ class MultiplexingPolicy:
         most = min(limits.jobs, self._most)
         for record in candidates:
             profile = record.profile
-            if members and (profile is None or record.attempt > record.preemptions):
+            if members and (profile is None or record.retries + record.losses > 0):
                 break
             own = profile or CircuitProfile(0, 0, 0, 0, 0, 0.0, 0, 0.0, "", "", "")
             if members:
@@ -75,7 +75,7 @@ class MultiplexingPolicy:
             seconds += own.estimated_s
             size += own.estimated_bytes
             qubits += own.active_qubits
-            if len(members) >= most or record.attempt > record.preemptions:
+            if len(members) >= most or record.retries + record.losses > 0:
                 break
         return members
 

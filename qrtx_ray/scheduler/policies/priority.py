@@ -38,7 +38,7 @@ def choose_group(candidates: Iterable[JobRecord], limits: GroupLimits) -> list[J
         own_s, own_bytes, own_key = (
             (profile.estimated_s, profile.estimated_bytes, profile.group_key) if profile else (0.0, 0, "")
         )
-        suspect = record.attempt > record.preemptions
+        suspect = record.retries + record.losses > 0
         if not members:
             key = own_key
         elif suspect or seconds + own_s > limits.seconds or size + own_bytes > limits.bytes:
