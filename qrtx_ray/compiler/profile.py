@@ -95,6 +95,7 @@ def profile_of(job: ExecutableJob, sizes: Sequence[Measured], cost: JobCost, dev
         shots=shots,
         estimated_s=cost.seconds,
         estimated_bytes=cost.bytes,
+        bulk_bytes=cost.bulk_bytes,
         qpu_s=qpu_s,
         group_key=group_key(job),
         calibration_id=job.calibration_id,

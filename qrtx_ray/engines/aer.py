@@ -9,15 +9,16 @@ from dataclasses import replace
 from qrtx_ray.devices.cost import JobCost, job_cost
 from qrtx_ray.devices.executable import ExecutableJob
 from qrtx_ray.devices.model import DeviceModel
-from qrtx_ray.engines.checkpoint import seal, unseal
-from qrtx_ray.engines.primitives import run_job
-from qrtx_ray.engines.protocol import JobOutcome, JobRun, ProgressCallback
+from qrtx_ray.engines.checkpoint import Kept, seal, unseal
+from qrtx_ray.engines.primitives import JobEnd, run_job
+from qrtx_ray.engines.protocol import Checkpoint, JobOutcome, JobRun, KeepCallback, ProgressCallback, Wish
 from qrtx_ray.engines.stages import CheckpointRefused, Course, Preempted, Stage
 from qrtx_ray.errors import ExecuteError, QrtxError, ResourceExhausted
 
 __all__ = ["AerEngine"]
 
-Ask = Callable[[float], bool | None]  # told the fraction done, says whether to make way
+Ask = Callable[[float], Wish | None]
+Keep = Callable[[Checkpoint], None]
 
 
 class AerEngine:
@@ -44,23 +45,34 @@ class AerEngine:
     def estimate(self, job: ExecutableJob) -> JobCost:
         return job_cost(job, noisy=self._noisy)
 
-    def run(self, runs: Sequence[JobRun], progress: ProgressCallback | None = None) -> list[JobOutcome]:
-        return [self._one(run, _of_member(progress, index)) for index, run in enumerate(runs)]
+    def run(
+        self,
+        runs: Sequence[JobRun],
+        progress: ProgressCallback | None = None,
+        keep: KeepCallback | None = None,
+    ) -> list[JobOutcome]:
+        return [self._one(run, _of_member(progress, index), _to(keep, index)) for index, run in enumerate(runs)]
 
-    def _one(self, run: JobRun, ask: Ask) -> JobOutcome:
+    def _one(self, run: JobRun, ask: Ask, keep: Keep | None) -> JobOutcome:
         started = time.perf_counter()
         anew = ""
         try:
             self._admit(run.job)
             try:
-                results, qpu_s = self._from_checkpoint(run, ask) if run.checkpoint else self._run(run, ask)
+                kept = self._kept(run) if run.checkpoint else None
+                end = self._run(run, ask, keep, kept)
             except CheckpointRefused as refused:
                 anew = str(refused)
-                results, qpu_s = self._run(run, ask)
+                end = self._run(run, ask, keep)
         except Preempted as way:
-            wall_s = time.perf_counter() - started
             return JobOutcome(
-                wall_s=wall_s, preempted=True, progress=way.progress, checkpoint=way.checkpoint, anew=anew
+                wall_s=time.perf_counter() - started,
+                preempted=True,
+                progress=way.checkpoint.progress,
+                checkpoint=way.checkpoint.body,
+                anew=anew,
+                bulk_bytes=way.checkpoint.bulk_bytes,
+                about=way.checkpoint.about,
             )
         except QrtxError as error:
             return JobOutcome(wall_s=time.perf_counter() - started, error=error.info())
@@ -72,24 +84,31 @@ class AerEngine:
             # The library's text is not passed on: it may quote what a tenant sent, or files of this machine.
             failed = ExecuteError(f"the simulation failed ({type(error).__name__})", field="circuit")
             return JobOutcome(wall_s=time.perf_counter() - started, error=failed.info())
-        return JobOutcome(results=results, qpu_s=qpu_s, wall_s=time.perf_counter() - started, anew=anew)
+        wall_s = time.perf_counter() - started
+        if end.concluded is None:
+            return JobOutcome(end.results, end.qpu_s, wall_s, anew=anew)
+        return JobOutcome(end.results, end.qpu_s, wall_s, progress=end.concluded, anew=anew, partial=True)
 
-    def _from_checkpoint(self, run: JobRun, ask: Ask) -> tuple[bytes, float]:
-        kept = unseal(run.checkpoint, run, engine=self.name)
+    def _kept(self, run: JobRun) -> Kept:
+        kept = unseal(run, engine=self.name)
         try:
             DeviceModel.load(run.job.device, kept.noise_id)
         except QrtxError as error:
             raise CheckpointRefused("the kept progress names a noise that the device cannot have") from error
-        # Said at once, so that nobody believes the progress lost.
-        ask(kept.progress)
-        return self._run(replace(run, noise_id=kept.noise_id), ask, kept.stages)
+        return kept
 
-    def _run(self, run: JobRun, ask: Ask, stages: list[Stage] | None = None) -> tuple[bytes, float]:
-        def sealed(present: list[Stage], fraction: float) -> bytes | None:
+    def _run(self, run: JobRun, ask: Ask, keep: Keep | None, kept: Kept | None = None) -> JobEnd:
+        if kept is not None:
+            run = replace(run, noise_id=kept.noise_id)
+
+        def sealed(present: list[Stage], fraction: float) -> Checkpoint | None:
             return seal(present, fraction, run, engine=self.name, noise_id=run.noise_id)
 
         device = DeviceModel.load(run.job.device, run.noise_id)
-        course = Course(ask, sealed, stages)
+        course = Course(ask, sealed, keep, stages=None if kept is None else kept.stages, area=run.area)
+        if run.checkpoint:
+            # Said at once, so that nobody believes the progress lost.
+            course.begin(0.0 if kept is None else kept.progress)
         return run_job(run, device, engine=self.name, noisy=self._noisy, threads=self._threads, course=course)
 
     def _admit(self, job: ExecutableJob) -> None:
@@ -103,3 +122,7 @@ class AerEngine:
 
 def _of_member(progress: ProgressCallback | None, index: int) -> Ask:
     return lambda fraction: None if progress is None else progress(index, fraction)
+
+
+def _to(keep: KeepCallback | None, index: int) -> Keep | None:
+    return None if keep is None else lambda checkpoint: keep(index, checkpoint)

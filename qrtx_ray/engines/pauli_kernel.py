@@ -18,7 +18,7 @@ from numba import complex128, float64, int64, void
 from qrtx_ray.engines.jit import array, entry_point, part
 from qrtx_ray.engines.kernel import P, single_matrix
 
-__all__ = ["CHANNEL", "IDLE", "PAIR", "TURN", "WAIT", "noisy_distributions"]
+__all__ = ["CHANNEL", "IDLE", "PAIR", "TURN", "WAIT", "noisy_distributions", "noisy_reading", "noisy_segment"]
 
 Integers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -110,8 +110,17 @@ def _apply_pair(
 
 
 @part
-def _evolve(
+def _begin(state: Floats) -> None:
+    """All qubits in 0: every Pauli of I and Z alone is 1."""
+    for k in range(state.size):
+        state[k] = 1.0 if (k ^ (k >> 1)) & 0x5555555555555555 == 0 else 0.0
+
+
+@part
+def _advance(
     state: Floats,
+    begin: int,
+    end: int,
     steps: Integers,
     values: Floats,
     row: int,
@@ -124,12 +133,9 @@ def _evolve(
     waiting: Integers,
     pending: Floats,
 ) -> None:
-    """The circuit's state into `state`."""
+    """The operations from `begin` to `end` (exclusive); what then waits on a qubit is not in the state yet."""
     m, held, work = np.zeros((1, 16)), np.empty(16), np.empty((1, 64), dtype=np.complex128)
-    for k in range(state.size):
-        # All qubits in 0: every Pauli of I and Z alone is 1.
-        state[k] = 1.0 if (k ^ (k >> 1)) & 0x5555555555555555 == 0 else 0.0
-    for index in range(steps.shape[0]):
+    for index in range(begin, end):
         action, number, channel = steps[index, 0], steps[index, 1], steps[index, 2]
         a, b, slot = steps[index, 3], steps[index, 4], steps[index, 5]
         if action == CHANNEL:
@@ -152,10 +158,36 @@ def _evolve(
                     _apply_single(state, qubit, pending)
                     waiting[qubit] = 0
             _apply_pair(state, a, b, ends[channel], ends[channel + 1], entries, factors, held)
+
+
+@part
+def _finish(state: Floats, waiting: Integers, pending: Floats) -> None:
+    """Apply what waits."""
     for qubit in range(waiting.size):
         if waiting[qubit]:
             _apply_single(state, qubit, pending)
             waiting[qubit] = 0
+
+
+@part
+def _read(state: Floats, picks: Integers, columns: Integers, out: Floats, row: int) -> None:
+    """The distributions of all bases into a row of `out`."""
+    for basis in range(picks.shape[0]):
+        begin, size = columns[basis], columns[basis + 1] - columns[basis]
+        bits = 0
+        while 1 << bits < size:
+            bits += 1
+        for outcome in range(size):
+            component = 0
+            for bit in range(bits):
+                component += picks[basis, bit] if outcome >> bit & 1 else 0
+            out[row, begin + outcome] = state[component] / size
+        # From expectation values of products of ±1 to probabilities.
+        for bit in range(bits):
+            for k in range(size >> 1):
+                i = begin + (((k >> bit) << (bit + 1)) | (k & ((1 << bit) - 1)))
+                x, y = out[row, i], out[row, i + (1 << bit)]
+                out[row, i], out[row, i + (1 << bit)] = x + y, x - y
 
 
 @entry_point(
@@ -207,20 +239,76 @@ def noisy_distributions(
     waiting = np.zeros(num_qubits, dtype=np.int64)
     pending = np.empty((num_qubits, 16))
     for row in range(values.shape[0]):
-        _evolve(state, steps, values, row, table, rates, singles, ends, entries, factors, waiting, pending)
-        for basis in range(picks.shape[0]):
-            begin, size = columns[basis], columns[basis + 1] - columns[basis]
-            bits = 0
-            while 1 << bits < size:
-                bits += 1
-            for outcome in range(size):
-                component = 0
-                for bit in range(bits):
-                    component += picks[basis, bit] if outcome >> bit & 1 else 0
-                out[row, begin + outcome] = state[component] / size
-            # From expectation values of products of ±1 to probabilities.
-            for bit in range(bits):
-                for k in range(size >> 1):
-                    i = begin + (((k >> bit) << (bit + 1)) | (k & ((1 << bit) - 1)))
-                    x, y = out[row, i], out[row, i + (1 << bit)]
-                    out[row, i], out[row, i + (1 << bit)] = x + y, x - y
+        _begin(state)
+        _advance(
+            state,
+            0,
+            steps.shape[0],
+            steps,
+            values,
+            row,
+            table,
+            rates,
+            singles,
+            ends,
+            entries,
+            factors,
+            waiting,
+            pending,
+        )
+        _finish(state, waiting, pending)
+        _read(state, picks, columns, out, row)
+
+
+@entry_point(
+    void,
+    array(float64, 1, filled=True),
+    int64,
+    int64,
+    array(int64, 2),
+    array(float64, 2),
+    array(complex128, 2),
+    array(float64, 2),
+    array(float64, 2),
+    array(int64, 1),
+    array(int64, 1),
+    array(float64, 1),
+    array(int64, 1, filled=True),
+    array(float64, 2, filled=True),
+)
+def noisy_segment(
+    state: Floats,
+    begin: int,
+    end: int,
+    steps: Integers,
+    values: Floats,
+    table: Complexes,
+    rates: Floats,
+    singles: Floats,
+    ends: Integers,
+    entries: Integers,
+    factors: Floats,
+    waiting: Integers,
+    pending: Floats,
+) -> None:
+    """Some operations of a noisy circuit with its first parameter row; the others are as for `noisy_distributions`.
+
+    Args:
+        state: Shape ``(4**num_qubits,)``; between two segments it is, with the last two, all there is.
+        begin / end: Operations from 0, which makes the state, to their number, which completes it.
+        waiting: Whether anything waits on a qubit, shape ``(num_qubits,)``.
+        pending: What waits there, shape ``(num_qubits, 16)``.
+    """
+    if begin == 0:
+        _begin(state)
+        for qubit in range(waiting.size):
+            waiting[qubit] = 0
+    _advance(state, begin, end, steps, values, 0, table, rates, singles, ends, entries, factors, waiting, pending)
+    if end == steps.shape[0]:
+        _finish(state, waiting, pending)
+
+
+@entry_point(void, array(float64, 1), array(int64, 2), array(int64, 1), array(float64, 2, filled=True))
+def noisy_reading(state: Floats, picks: Integers, columns: Integers, out: Floats) -> None:
+    """What `noisy_distributions` reads from a state, into the first row of `out`."""
+    _read(state, picks, columns, out, 0)

@@ -75,7 +75,7 @@ def draw(
     """Values of classical bits `clbits`, shape ``(len(clbits), shots)``.
 
     Args:
-        on_slice: Gets the fraction done after each slice.
+        on_slice: Gets the fraction done after each slice but the last: after that the caller has more to say.
         stage: How far an earlier run came, and where the slices are kept.
     """
     stage = stage or Stage()
@@ -97,7 +97,8 @@ def draw(
         )[0]
         bits[:, first:last] = _columns(data["memory"], clbits)
         stage.advance()
-        on_slice(stage.done / slices)
+        if stage.done < slices:
+            on_slice(stage.done / slices)
     return bits
 
 

@@ -21,12 +21,14 @@ def compose(
     *,
     noise_id: str = "",
     checkpoints: Mapping[JobId, bytes] = MappingProxyType({}),
+    bulk_bytes: Mapping[JobId, int] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """The message for an engine child; plain data.
 
     Args:
         noise_id: The noise the device has now.
-        checkpoints: What was kept of members that made way before.
+        checkpoints: What was kept of members that made way before: the bodies.
+        bulk_bytes: Sizes of the states that belong to these, and lie in the memory shared for the call.
     """
     return {
         "device": device,
@@ -37,6 +39,8 @@ def compose(
                 "seed": member.seed,
                 "executable": member.executable,
                 "checkpoint": checkpoints.get(member.job_id, b""),
+                "bulk_bytes": bulk_bytes.get(member.job_id, 0),
+                "checkpoint_every_s": member.checkpoint_every_s,
             }
             for member in members
         ],

@@ -80,11 +80,12 @@ def sampler_pub(num_qubits: int, rows: int, shots: int) -> SamplerPub:
 def test_the_job_is_charged_two_seconds_once_and_every_shot_of_every_row():
     pubs = (sampler_pub(1, 1, 1000), sampler_pub(3, 4, 100))
     job = ExecutableJob("sampler", MANILA.name, "cal", pubs)
-    profile = profile_of(job, [measure_program(pub.program) for pub in pubs], JobCost(1.5, 99), MANILA)
+    profile = profile_of(job, [measure_program(pub.program) for pub in pubs], JobCost(1.5, 99, 64), MANILA)
     shot_s = [250e-6 + pub.program.duration_s for pub in pubs]
     assert profile.qpu_s == pytest.approx(2.0 + 1000 * shot_s[0] + 400 * shot_s[1])
     assert (profile.circuits, profile.shots, profile.active_qubits, profile.depth) == (5, 1400, 3, 2)
     assert (profile.estimated_s, profile.estimated_bytes, profile.engine) == (1.5, 99, "aer")
+    assert profile.bulk_bytes == 64
 
 
 def test_an_estimator_runs_every_row_once_for_each_basis():

@@ -16,7 +16,7 @@ from qiskit.primitives import StatevectorEstimator
 from qiskit.quantum_info import SparsePauliOp, Statevector
 
 from qrtx_ray.devices.executable import EstimatorPub, ExecutableJob, PauliTerm, SamplerPub
-from qrtx_ray.engines.protocol import Engine, JobRun
+from qrtx_ray.engines.protocol import Engine, JobRun, Wish
 
 from .building import estimator_job, hardware_efficient, program_of, read, sampler_job, terms_of
 
@@ -114,6 +114,26 @@ class IdealEngineConformance:
             fractions = [fraction for which, fraction in seen if which == index]
             assert fractions == sorted(fractions)
             assert fractions[-1] == 1.0
+
+    def test_no_wish_changes_the_bytes_of_a_job_that_ends(self, engine):
+        circuits = [hardware_efficient(3, seed=i) for i in range(4)]
+        run, kept = JobRun(sampler_job(*circuits, device=self.device), 9), []
+        whole = engine.run([run])[0].results
+        (kept_on,) = engine.run([run], lambda *_: Wish.CHECKPOINT, lambda _, checkpoint: kept.append(checkpoint))
+        assert kept_on.results == whole
+        for checkpoint in kept:
+            begun_from = replace(run, checkpoint=checkpoint.body)
+            assert engine.run([begun_from])[0].results == whole
+        (left,) = engine.run([run], lambda *_: Wish.PREEMPT)
+        assert left.preempted or left.results == whole
+
+    def test_a_concluded_job_gives_the_beginning_or_all_of_it(self, engine):
+        job = sampler_job(*(hardware_efficient(3, seed=i) for i in range(4)), device=self.device)
+        (outcome,) = engine.run([JobRun(job, 9)], lambda *_: Wish.CONCLUDE)
+        whole, part = self.run_one(engine, job, 9), read(outcome.results)
+        assert (len(part) < len(whole)) == outcome.partial
+        for some, every in zip(part, whole, strict=False):
+            assert np.array_equal(some.data.c.array, every.data.c.array)
 
     def test_parameter_rows_keep_their_order_and_shape(self, engine):
         circuit = QuantumCircuit(1, 1)

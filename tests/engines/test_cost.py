@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from qiskit import ClassicalRegister, QuantumCircuit
+from qiskit import QuantumCircuit
 
 from qrtx_ray.devices.cost import MAX_KERNEL_QUBITS, Method, group_key, is_clifford, job_cost, method_of, row_cost
 from qrtx_ray.devices.executable import PauliTerm
@@ -22,8 +22,16 @@ def test_small_circuits_give_distributions():
     assert chosen(hardware_efficient(5), noisy=True) is Method.DENSITY_MATRIX
 
 
-def test_wide_circuits_are_drawn():
-    assert chosen(hardware_efficient(18), noisy=False) is Method.STATEVECTOR_SHOTS
+def measured_on_the_way(circuit):
+    """The same with a qubit that is measured before it is acted on."""
+    begun = QuantumCircuit(*circuit.qregs, *circuit.cregs)
+    begun.measure(0, 0)
+    return begun.compose(circuit)
+
+
+def test_wide_circuits_are_drawn_when_they_are_noisy_or_measured_on_the_way():
+    assert chosen(hardware_efficient(18), noisy=False) is Method.STATEVECTOR
+    assert chosen(measured_on_the_way(hardware_efficient(18)), noisy=False) is Method.STATEVECTOR_SHOTS
     assert chosen(hardware_efficient(14), noisy=True) is Method.TRAJECTORIES
 
 
@@ -117,21 +125,33 @@ def test_the_cost_of_a_parameter_row_is_far_below_that_of_a_job():
     assert job_cost(rows, noisy=False).seconds < 50 * job_cost(job, noisy=False).seconds
 
 
-def test_beyond_the_kernel_a_circuit_costs_what_aer_takes():
-    narrow, wide = (hardware_efficient(qubits, layers=1) for qubits in (MAX_KERNEL_QUBITS, MAX_KERNEL_QUBITS + 1))
-    for circuit in (narrow, wide):
-        circuit.remove_final_measurements()
-        circuit.add_register(ClassicalRegister(1))
-        circuit.measure(0, 0)
+def test_a_wide_circuit_carries_its_state_and_a_narrow_one_its_results():
+    narrow, wide = (hardware_efficient(qubits) for qubits in (MAX_KERNEL_QUBITS, MAX_KERNEL_QUBITS + 1))
     costs = [row_cost(*program_of(circuit), noisy=False, shots=100) for circuit in (narrow, wide)]
     assert [cost.method for cost in costs] == [Method.STATEVECTOR] * 2
-    assert costs[1].seconds > 3 * costs[0].seconds
+    assert [cost.bulk_bytes for cost in costs] == [0, 16 << (MAX_KERNEL_QUBITS + 1)]
+    assert costs[1].bytes > costs[1].bulk_bytes
+    assert job_cost(sampler_job(wide, narrow), noisy=False).bulk_bytes == costs[1].bulk_bytes
+    assert job_cost(sampler_job(wide), noisy=True).bulk_bytes == 0
+    assert row_cost(*program_of(measured_on_the_way(wide)), noisy=False, shots=100).bulk_bytes == 0
+
+
+def test_a_wide_circuit_costs_its_gates_on_two_qubits_and_its_amplitudes():
+    costs = {
+        (qubits, layers): row_cost(*program_of(hardware_efficient(qubits, layers)), noisy=False, shots=1).seconds
+        for qubits in (20, 24)
+        for layers in (3, 12)
+    }
+    assert costs[24, 3] == pytest.approx(16 * 1.2 * costs[20, 3], rel=0.3)
+    assert costs[24, 12] == pytest.approx(4 * costs[24, 3], rel=0.3)
+    assert 0.05 < costs[20, 3] < 0.2  # measured: 0.08 s
 
 
 def test_costs_that_decide_how_shots_are_cut_are_part_of_the_format():
     # The slices of drawn shots follow from these, and from the slices the shots: another law gives old jobs other results.
-    drawn = row_cost(*program_of(hardware_efficient(18)), noisy=False, shots=1000)
-    assert (drawn.method, drawn.seconds) == (Method.STATEVECTOR_SHOTS, pytest.approx(0.0805936928))
+    program, values = program_of(measured_on_the_way(hardware_efficient(18)))
+    drawn = row_cost(program, values, noisy=False, shots=1000)
+    assert (drawn.method, drawn.seconds) == (Method.STATEVECTOR_SHOTS, pytest.approx(77.1261928))
     noisy = row_cost(*program_of(hardware_efficient(14)), noisy=True, shots=1000)
     assert (noisy.method, noisy.seconds) == (Method.TRAJECTORIES, pytest.approx(23.957416))
 

@@ -12,7 +12,7 @@ from qiskit import QuantumCircuit
 
 from qrtx_ray.devices.executable import EstimatorPub, ExecutableJob, PauliTerm, SamplerPub
 from qrtx_ray.engines import estimator, sampler, shots
-from qrtx_ray.engines.protocol import JobOutcome, JobRun
+from qrtx_ray.engines.protocol import JobOutcome, JobRun, Wish
 from qrtx_ray.engines.registry import engine_for
 
 from .building import dynamic_job, estimator_job, hardware_efficient, program_of, qpy_program, sampler_job
@@ -99,7 +99,9 @@ def estimated_wide(shots: int) -> ExecutableJob:
     circuit.h(0)
     for qubit in range(24):
         circuit.cx(qubit, qubit + 1)
-    terms = (PauliTerm((0, 24), "ZZ", 1.0), PauliTerm((3,), "X", 0.5), PauliTerm((3,), "Y", 0.5))
+    terms = tuple(
+        PauliTerm(*term) for term in (((0, 24), "ZZ", 1.0), ((3,), "X", 0.5), ((3,), "Y", 0.5), ((0, 3), "XZ", 0.1))
+    )
     return estimator_job(circuit, terms, device="fake_montreal@aer_ideal", shots=shots)
 
 
@@ -140,9 +142,9 @@ class Asker:
         self.cuts = set(cuts)
         self.seen: list[float] = []
 
-    def __call__(self, _index: int, fraction: float) -> bool:
+    def __call__(self, _index: int, fraction: float) -> Wish | None:
         self.seen.append(fraction)
-        return len(self.seen) in self.cuts
+        return Wish.PREEMPT if len(self.seen) in self.cuts else None
 
 
 def run_of(

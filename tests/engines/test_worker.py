@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from qrtx_ray.devices.cost import JobCost
-from qrtx_ray.engines import worker
+from qrtx_ray.engines import caller
 from qrtx_ray.engines.protocol import JobOutcome
 from qrtx_ray.engines.registry import engine_for
 from qrtx_ray.engines.worker import _run_members, create
@@ -77,7 +77,7 @@ class SlowEngine:
     def estimate(self, job):
         return JobCost(10.0, 1)
 
-    def run(self, runs, progress=None):
+    def run(self, runs, progress=None, keep=None):
         progress(0, 0.5)
         if runs[0].seed == 13:
             raise RuntimeError("/etc/passwd: secret")
@@ -146,7 +146,7 @@ class Line:
 @pytest.fixture
 def fine(monkeypatch):
     """Every question is asked, and three shots make a slice."""
-    monkeypatch.setattr(worker, "ASK_EVERY_S", 0.0)
+    monkeypatch.setattr(caller, "ASK_EVERY_S", 0.0)
     monkeypatch.setattr("qrtx_ray.engines.sampler.rows_per_slice", lambda _row_s: 1)
 
 
@@ -195,6 +195,54 @@ def test_a_lone_member_hands_its_checkpoint_out_with_the_reply(fine):
     assert outcome["preempted"]
     assert outcome["checkpoint"]
     assert not [event for event in line.sent if "outcome" in event]
+
+
+def test_a_checkpoint_is_handed_out_and_the_run_goes_on(fine):
+    handle, one = create({}), swept("a", seed=4)
+    line = Line({}, {}, {"checkpoint": ["a"]})
+    [outcome] = handle({"device": DEVICE, "members": [one]}, line)["outcomes"]
+    [whole] = handle({"device": DEVICE, "members": [one]}, Line())["outcomes"]
+    assert outcome["results"] == whole["results"]
+    assert "preempted" not in outcome
+    [event] = [event for event in line.sent if "checkpoint" in event]
+    assert (event["job_id"], event["progress"], event["bulk_bytes"], event["bulk_at"]) == ("a", 0.4, 0, 0)
+    assert (event["about"]["engine"], event["about"]["kind"], event["about"]["seed"]) == ("aer_ideal", "slices", "4")
+    assert all(isinstance(value, str | int) for value in event["about"].values())
+    [rest] = handle({"device": DEVICE, "members": [one | {"checkpoint": event["checkpoint"]}]}, Line())["outcomes"]
+    assert rest["results"] == whole["results"]
+
+
+def test_checkpoints_are_taken_by_elapsed_time_one_after_the_other(fine):
+    line = Line({}, {}, {}, {}, {"taken": ["a"]})
+    [outcome] = create({})({"device": DEVICE, "members": [swept("a", rows=8) | {"checkpoint_every_s": 1e-9}]}, line)[
+        "outcomes"
+    ]
+    assert outcome["results"]
+    # The second look is that after the first slice; the word that the first one is durable comes with the fifth.
+    assert [event["progress"] for event in line.sent if "checkpoint" in event] == [1 / 8, 4 / 8]
+
+
+def test_a_concluded_member_gives_what_is_done_and_those_not_begun_go_back(fine):
+    handle, members = create({}), [swept("a"), swept("b"), swept("c")]
+    left = handle({"device": DEVICE, "members": [swept("b", seed=9)]}, Line({}, {}, {"preempt": ["b"]}))["outcomes"][0]
+    members[1] = swept("b", seed=9) | {"checkpoint": left["checkpoint"]}
+    line = Line({}, {}, {}, {"conclude": ["a", "b", "c"]})
+    a, b, c = handle({"device": DEVICE, "members": members}, line)["outcomes"]
+    assert (a["partial"], a["progress"]) == (True, 0.6)
+    assert "checkpoint" not in a
+    document = read(a["results"])
+    assert document[0].data.shape == (3,)
+    assert document.metadata["qrtx"]["partial"]
+    assert (b["partial"], b["progress"]) == (True, 0.4), "what its checkpoint held, without a further slice"
+    assert read(b["results"])[0].data.shape == (2,)
+    assert (c["preempted"], c["checkpoint"], c["progress"]) == (True, b"", 0.0)
+
+
+def test_to_conclude_what_is_done_is_too_late(fine):
+    line = Line({}, *[{}] * 4, {"conclude": ["a"]})
+    [outcome] = create({})({"device": DEVICE, "members": [swept("a")]}, line)["outcomes"]
+    assert "partial" not in outcome
+    assert read(outcome["results"])[0].data.shape == (5,)
 
 
 def test_small_jobs_are_not_held_up_by_questions():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,13 +16,18 @@ def members(count: int) -> list[Member]:
 
 
 def test_the_message_holds_what_the_engine_needs_and_nothing_of_tenants_or_attempts():
-    message = compose("fake_manila@aer", members(2), noise_id="seed.1", checkpoints={"job1": b"half"})
+    group = [member if n else replace(member, checkpoint_every_s=30.0) for n, member in enumerate(members(2))]
+    message = compose(
+        "fake_manila@aer", group, noise_id="seed.1", checkpoints={"job1": b"half"}, bulk_bytes={"job1": 64}
+    )
     assert message == {
         "device": "fake_manila@aer",
         "noise_id": "seed.1",
         "members": [
-            {"job_id": "job0", "seed": 0, "executable": b"\x00", "checkpoint": b""},
-            {"job_id": "job1", "seed": 1, "executable": b"\x01", "checkpoint": b"half"},
+            {"job_id": "job0", "seed": 0, "executable": b"\x00"}
+            | {"checkpoint": b"", "bulk_bytes": 0, "checkpoint_every_s": 30.0},
+            {"job_id": "job1", "seed": 1, "executable": b"\x01"}
+            | {"checkpoint": b"half", "bulk_bytes": 64, "checkpoint_every_s": 0.0},
         ],
     }
 
