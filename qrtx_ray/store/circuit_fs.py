@@ -7,16 +7,13 @@
                               compiled.qasm       the same as OpenQASM text
                               results.json        the result document, exactly as served
                               meta.json           timings, versions, the checksum of the results
-                              checkpoint          progress of a run that made way, until the job has ended
+                              checkpoint-…        progress of runs, see `store.checkpoints`
 
 Results are written once. Two attempts of one job may both get as far as writing (an agent that was believed lost
 comes back late), and an acknowledged digest must match the file for ever, so `results.json` never changes: the first
 complete one stays, a later writer is told the digest of that one and reports it. Either is a right result of the job,
 because results are determined by the job's seed; which *report* counts is fenced by the scheduler, and whichever
 does, its digest is that of the file.
-
-A checkpoint is replaced by the next one. It is no document of the job: nobody but the next run reads it, and a run that finds
-none, or another one than the scheduler knows of, begins anew and comes to the same results.
 """
 
 from __future__ import annotations
@@ -37,7 +34,6 @@ COMPILED_JSON = "compiled.aqo.json"
 COMPILED_QASM = "compiled.qasm"
 RESULTS = "results.json"
 META = "meta.json"
-CHECKPOINT = "checkpoint"
 NAMES = (INPUT, COMPILED_JSON, COMPILED_QASM, RESULTS, META)
 
 
@@ -121,35 +117,6 @@ class CircuitFS:
             msg = f"results of job {job_id} do not match their checksum"
             raise PersistError(msg)
         return data
-
-    def write_checkpoint(self, job_id: JobId, data: bytes) -> str:
-        """Keep `data` durably as the progress of `job_id`, in the place of what was kept before; its SHA-256, hex.
-
-        Raises:
-            NotFound: `job_id` is no identifier of ours.
-        """
-        _check_id(job_id)
-        self._files.replace(f"{job_id}/{CHECKPOINT}", data, durable=True)
-        return _digest(data)
-
-    def read_checkpoint(self, job_id: JobId, sha256: str) -> bytes | None:
-        """The kept progress with this digest (hex), or None when there is none or another.
-
-        Raises:
-            NotFound: `job_id` is no identifier of ours.
-        """
-        _check_id(job_id)
-        data = self._files.read(f"{job_id}/{CHECKPOINT}")
-        return data if data is not None and hmac.compare_digest(_digest(data), sha256.lower()) else None
-
-    def drop_checkpoint(self, job_id: JobId) -> None:
-        """Forget the kept progress; nothing happens when there is none.
-
-        Raises:
-            NotFound: `job_id` is no identifier of ours.
-        """
-        _check_id(job_id)
-        self._files.remove(f"{job_id}/{CHECKPOINT}")
 
     def read(self, job_id: JobId, name: str) -> bytes | None:
         """One file, or None when it is absent.

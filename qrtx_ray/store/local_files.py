@@ -15,12 +15,16 @@ import fcntl
 import os
 import shutil
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from qrtx_ray.errors import PersistError, StoreConflict, StoreFull
+
+if TYPE_CHECKING:
+    from qrtx_ray.store.files import Streamed
 
 __all__ = ["LocalFiles"]
 
@@ -96,6 +100,55 @@ class LocalFiles:
             self._sync(folder)
         return created
 
+    def stream(self, path: str, content: Streamed) -> None:
+        folder, _, name = f"{self._base}/{path}".rpartition("/")
+        draft = f"{folder}/.{name}.{uuid4().hex}.tmp"
+        with _translated():
+            try:
+                file = self._new(folder, draft)
+                try:
+                    os.lseek(file, content.head_bytes, os.SEEK_SET)
+                    for piece in content.rest():
+                        _write_all(file, piece)
+                    os.lseek(file, 0, os.SEEK_SET)
+                    _write_all(file, content.head())
+                    os.fsync(file)
+                finally:
+                    os.close(file)
+                os.rename(draft, f"{folder}/{name}")
+                self._sync(folder)
+            except FileNotFoundError:
+                raise StoreConflict("the folder was removed during the write") from None
+            except BaseException:
+                _unlink(draft)
+                raise
+
+    @contextmanager
+    def open(self, path: str) -> Iterator[_Reading | None]:
+        reading = None
+        with _translated(), suppress(FileNotFoundError, NotADirectoryError):
+            reading = _Reading(os.open(f"{self._base}/{path}", os.O_RDONLY | os.O_CLOEXEC))
+        try:
+            yield reading
+        finally:
+            if reading is not None:
+                reading.close()
+
+    def sweep(self, path: str, names: Callable[[str], bool], drafts: Callable[[str], bool]) -> int:
+        folder, removed = f"{self._base}/{path}", 0
+        for entry in self._entries(path):
+            if not entry.startswith("."):
+                if names(entry):
+                    self.remove(f"{path}/{entry}")
+                    removed += 1
+            elif entry.endswith(".tmp") and drafts(entry[1:].partition(".")[0]):
+                _unlink(f"{folder}/{entry}")
+        return removed
+
+    def folders(self) -> Iterator[tuple[str, list[str]]]:
+        for name in self._entries(""):
+            yield name, self._entries(name)
+
     def remove(self, path: str) -> None:
         target = f"{self._base}/{path}"
         with _translated():
@@ -110,28 +163,37 @@ class LocalFiles:
     def exists(self, path: str) -> bool:
         return os.path.exists(f"{self._base}/{path}")
 
+    def free_bytes(self) -> int | None:
+        with _translated():
+            said = os.statvfs(self._base)
+        return said.f_bavail * said.f_frsize
+
     def names(self, path: str) -> list[str]:
+        return [name for name in self._entries(path) if not name.startswith(".")]
+
+    def _entries(self, path: str) -> list[str]:
         with _translated():
             try:
-                return [name for name in os.listdir(f"{self._base}/{path}") if not name.startswith(".")]
+                return os.listdir(f"{self._base}/{path}")
             except (FileNotFoundError, NotADirectoryError):
                 return []
 
     def _write(self, folder: str, draft: str, data: bytes, *, durable: bool) -> None:
+        file = self._new(folder, draft)
         try:
-            file = os.open(draft, _NEW, 0o600)
-        except FileNotFoundError:
-            with suppress(FileExistsError):
-                os.mkdir(folder, 0o700)
-            file = os.open(draft, _NEW, 0o600)
-        try:
-            view = memoryview(data)
-            while view:
-                view = view[os.write(file, view) :]
+            _write_all(file, data)
             if durable:
                 os.fsync(file)
         finally:
             os.close(file)
+
+    def _new(self, folder: str, draft: str) -> int:
+        try:
+            return os.open(draft, _NEW, 0o600)
+        except FileNotFoundError:
+            with suppress(FileExistsError):
+                os.mkdir(folder, 0o700)
+            return os.open(draft, _NEW, 0o600)
 
     def _link(self, draft: str, target: str) -> bool:
         try:
@@ -150,6 +212,28 @@ class LocalFiles:
         _sync_folder(folder)
         if folder != self._base:
             _sync_folder(self._base)
+
+
+class _Reading:
+    def __init__(self, file: int) -> None:
+        self._file = file
+        self.size_bytes = os.fstat(file).st_size
+
+    def close(self) -> None:
+        os.close(self._file)
+
+    def read_into(self, target: memoryview) -> int:
+        filled = 0
+        with _translated():
+            while filled < len(target) and (count := os.readv(self._file, [target[filled:]])):
+                filled += count
+        return filled
+
+
+def _write_all(file: int, data: bytes | memoryview) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(file, view) :]
 
 
 def _spread_subfolders(folder: str) -> None:

@@ -6,6 +6,7 @@ It is the public double for tests and simulations: what it accepts, SQLite accep
 
 from __future__ import annotations
 
+import heapq
 import itertools
 import math
 import threading
@@ -132,6 +133,15 @@ class MemoryStore:
                 for job in self.data.jobs.values()
                 if job.tenant == tenant and job.finished_at is not None and job.finished_at >= since and job.qpu_s
             )
+
+    def finished_before(self, moment: float, limit: int) -> list[JobId]:
+        with self._open():
+            ended = [
+                (job.finished_at, job.number, job.id)
+                for job in self.data.jobs.values()
+                if job.terminal and job.metadata_recorded and job.finished_at is not None and job.finished_at < moment
+            ]
+        return [job_id for _, _, job_id in heapq.nsmallest(max(limit, 0), ended)]
 
     def close(self) -> None:
         self._closed = True

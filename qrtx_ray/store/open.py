@@ -34,10 +34,11 @@ def check_store(url: str) -> None:
         raise ValidationError(msg, field="store")
 
 
-def open_store(url: str) -> Store:
+def open_store(url: str, *, read_only: bool = False) -> Store:
     """Open the journal that `url` names.
 
     Args:
+        read_only: Only its reading methods will be used, and nothing is written to open it.
         url: ``sqlite:///relative/file.db``, ``sqlite:////absolute/file.db``,
             ``postgresql://user:password@host:port/database``, or ``memory:`` (new and empty each time, lost with the
             process).
@@ -52,5 +53,5 @@ def open_store(url: str) -> Store:
     if is_postgresql(url):
         from qrtx_ray.store.postgres import PostgresStore
 
-        return PostgresStore(url)
-    return SqliteStore(url.removeprefix(_SQLITE))
+        return PostgresStore(url, read_only=read_only)
+    return SqliteStore(url.removeprefix(_SQLITE), read_only=read_only)

@@ -25,7 +25,7 @@ from qrtx_ray.model import JobChange, JobId, JobPage, JobQuery, JobRecord
 from qrtx_ray.store import postgres_rows as sql
 from qrtx_ray.store.postgres_connections import Connection, Readers, connect
 from qrtx_ray.store.postgres_errors import translated
-from qrtx_ray.store.postgres_schema import install
+from qrtx_ray.store.postgres_schema import check, install
 from qrtx_ray.store.protocol import Transaction
 from qrtx_ray.store.record_json import record_from_json
 
@@ -40,25 +40,27 @@ class PostgresStore:
 
     Args:
         url: ``postgresql://…``, judged already by `config.journal_url`.
+        read_only: Open it for the reading methods only: for a server that takes no writes now.
 
     Raises:
         PersistError: The server cannot be reached or is not suitable, or the schema holds another program's tables,
             or those of a newer version of this one.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, read_only: bool = False) -> None:
         self._url = url
+        self._read_only = read_only
         self._epoch: int | None = None
         self._commits = 0
         self._last_sequence = 0
         self._unsure: str | None = None
         self._lock = threading.Lock()
         self._closed = False
-        self._readers = Readers(lambda: connect(url))
+        self._readers = Readers(lambda: connect(url, read_only=read_only))
         with translated():
-            self._writer = connect(url)
+            self._writer = connect(url, read_only=read_only)
             try:
-                install(self._writer)
+                (check if read_only else install)(self._writer)
             except BaseException:
                 self._writer.close()
                 raise
@@ -151,6 +153,14 @@ class PostgresStore:
         )
         return float(rows[0][0])
 
+    def finished_before(self, moment: float, limit: int) -> list[JobId]:
+        rows = self._rows(
+            "SELECT id FROM job WHERE NOT live AND finished_at < %s ORDER BY finished_at, number LIMIT %s",
+            moment,
+            max(limit, 0),
+        )
+        return [sql.restored(row[0]) for row in rows]
+
     def close(self) -> None:
         with self._lock:
             self._closed = True
@@ -176,8 +186,8 @@ class PostgresStore:
         return [record_from_json(row[0]) for row in self._rows(statement, *values)]
 
     def _check_open(self) -> None:
-        if self._closed:
-            raise PersistError("the store is closed")
+        if self._closed or self._read_only:
+            raise PersistError("the store is closed" if self._closed else "the store is open for reading only")
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:

@@ -48,8 +48,11 @@ SELECT current_schema(), format('%I, pg_temp', coalesce(current_schema(), '')), 
 """
 
 
-def connect(url: str) -> Connection:
+def connect(url: str, *, read_only: bool = False) -> Connection:
     """A new connection in autocommit mode.
+
+    Args:
+        read_only: The server may refuse to be written now. A standby will not do even so: it may lag behind.
 
     Raises:
         PersistError: It did not come about, or the server cannot keep a journal.
@@ -57,6 +60,8 @@ def connect(url: str) -> Connection:
     """
     try:
         parameters: dict[str, Any] = {**_DRIVER, **conninfo_to_dict(url)}
+        if read_only:
+            parameters["target_session_attrs"] = "primary"
         connection = psycopg.connect(**parameters, autocommit=True, prepare_threshold=2)
     except psycopg.Error as error:
         raise unreachable(error, password_of(url)) from None

@@ -15,7 +15,7 @@ from psycopg import Connection
 from qrtx_ray.errors import PersistError
 from qrtx_ray.store.schema import refuse_newer
 
-__all__ = ["install", "migrations"]
+__all__ = ["check", "install", "migrations"]
 
 _LOCK = 0x51525458  #: "QRTX": the advisory lock under which the schema is changed
 _MARK = "qrtx_schema"
@@ -62,6 +62,18 @@ def install(connection: Connection[Any], steps: Sequence[str] | None = None) -> 
         for text in known[version:]:
             connection.execute(text)
         connection.execute(f"UPDATE {_MARK} SET version = %s", (len(known),))  # noqa: S608 - a constant of ours
+
+
+def check(connection: Connection[Any]) -> None:
+    """Whether the tables behind `connection` can be read as they are, though they may be of an earlier version.
+
+    Raises:
+        PersistError: There are none, or they are not ours, or a newer version of this program made them.
+    """
+    version = _version(connection)
+    if version == 0:
+        raise PersistError("the schema holds no journal")
+    refuse_newer(version, len(migrations()))
 
 
 def _version(connection: Connection[Any]) -> int:

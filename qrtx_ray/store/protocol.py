@@ -111,6 +111,10 @@ class Store(Protocol):
         """Σ `qpu_s` of the tenant's jobs finished at or after `since` (epoch seconds)."""
         ...
 
+    def finished_before(self, moment: float, limit: int) -> list[JobId]:
+        """The `limit` jobs that ended longest ago, before `moment` (epoch seconds), and whose metadata is recorded."""
+        ...
+
     def close(self) -> None:
         """Release files; idempotent."""
         ...

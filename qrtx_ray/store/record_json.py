@@ -10,6 +10,7 @@ refused on writing.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import fields
 from operator import attrgetter
 from typing import Any
@@ -17,7 +18,8 @@ from typing import Any
 import orjson
 
 from qrtx_ray.errors import ErrorInfo, PersistError, StoreConflict
-from qrtx_ray.model import Candidate, CircuitProfile, JobRecord, PayloadFormat, Program, TaskState
+from qrtx_ray.model import Candidate, CheckpointRef, CircuitProfile, JobRecord, PayloadFormat, Program, TaskState
+from qrtx_ray.store.record_reading import quick_reader
 
 __all__ = ["record_from_json", "record_to_json"]
 
@@ -35,17 +37,42 @@ _FLOATS = (
     "deadline_at",
     "fidelity_floor",
     "promoted_at",
+    "checkpoint_interval_s",
+    "paused_at",
 )
 _PROFILE_FLOATS = ("estimated_s", "qpu_s", "fidelity", "sensitivity")
 _CANDIDATE_FLOATS = ("fidelity", "qpu_s", "estimated_s")
-
+_CHECKPOINT_FLOATS = ("progress", "at")
+# Kept by earlier versions: the digest of a checkpoint that this version cannot read, so nothing is lost with it.
+_DROPPED = "checkpoint_sha256"
 
 _FIELDS = {field.name: field.default for field in fields(JobRecord)}
 _RARE = dict(list(_FIELDS.items())[list(_FIELDS).index("choices") :])
 _values = attrgetter(*_FIELDS)
 # How a text ends in which all of them are left out. Quotation marks inside a text are escaped: no text looks like this.
 _RARE_END = orjson.dumps(_RARE).replace(b"{", b",", 1)
-_NO_NOISE, _NOTHING = b',"noise_id":""}', b"}"
+# The same for the last fields of a profile.
+_NOTHING, _NO_BULK = b"}", b',"bulk_bytes":0}'
+_NEITHER = b',"noise_id":"","bulk_bytes":0}'
+
+
+def _profile(data: dict[str, Any] | None) -> CircuitProfile | None:
+    return None if data is None else _quick_profile(data) or CircuitProfile(**data)
+
+
+_quick_profile = quick_reader(CircuitProfile, {"noise_id": "", "bulk_bytes": 0}, {})
+_MADE: dict[str, Callable[[Any], Any]] = {
+    "program": {word.value: word for word in Program}.__getitem__,
+    "payload_format": {word.value: word for word in PayloadFormat}.__getitem__,
+    "state": {word.value: word for word in TaskState}.__getitem__,
+    "tags": tuple,
+    "choices": tuple,
+    "candidates": lambda items: tuple(Candidate(**item) for item in items),
+    "checkpoints": lambda items: tuple(CheckpointRef(**item) for item in items),
+    "profile": _profile,
+    "error": lambda item: None if item is None else ErrorInfo(**item),
+}
+_quick = quick_reader(JobRecord, _RARE, _MADE)
 
 
 def record_to_json(record: JobRecord) -> str:
@@ -60,6 +87,8 @@ def record_to_json(record: JobRecord) -> str:
         _check_finite(record.profile, _PROFILE_FLOATS, "profile.")
     for index, candidate in enumerate(record.candidates):
         _check_finite(candidate, _CANDIDATE_FLOATS, f"candidates[{index}].")
+    for index, checkpoint in enumerate(record.checkpoints):
+        _check_finite(checkpoint, _CHECKPOINT_FLOATS, f"checkpoints[{index}].")
     try:
         text = orjson.dumps(record)
         if text.endswith(_RARE_END):
@@ -70,8 +99,8 @@ def record_to_json(record: JobRecord) -> str:
     except TypeError as error:  # orjson.JSONEncodeError is a TypeError; its text may quote the value
         msg = f"the record of job {record.id!r:.40} holds a value that JSON cannot carry"
         raise StoreConflict(msg) from error
-    if record.profile is not None and not record.profile.noise_id:
-        text = text.replace(_NO_NOISE, _NOTHING)
+    if record.profile is not None and not record.profile.bulk_bytes:
+        text = text.replace(_NO_BULK if record.profile.noise_id else _NEITHER, _NOTHING)
     return text.decode()
 
 
@@ -83,22 +112,18 @@ def record_from_json(text: str | bytes) -> JobRecord:
     """
     try:
         data: dict[str, Any] = orjson.loads(text)
-        data["program"] = Program(data["program"])
-        data["payload_format"] = PayloadFormat(data["payload_format"])
-        data["state"] = TaskState(data["state"])
-        data["tags"] = tuple(data.get("tags", ()))
-        data["choices"] = tuple(data.get("choices", ()))
-        data["candidates"] = tuple(Candidate(**item) for item in data.get("candidates", ()))
-        if data.get("profile") is not None:
-            data["profile"] = CircuitProfile(**data["profile"])
-        if data.get("error") is not None:
-            data["error"] = ErrorInfo(**data["error"])
-        return JobRecord(**data)
+        quick = _quick(data)
+        if quick is not None:
+            return quick
+        data.pop(_DROPPED, None)
+        return JobRecord(**data | {name: make(data[name]) for name, make in _MADE.items() if name in data})
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise PersistError("a stored job record cannot be read: damaged, or written by a newer version") from error
 
 
-def _check_finite(value: JobRecord | CircuitProfile | Candidate, names: tuple[str, ...], prefix: str) -> None:
+def _check_finite(
+    value: JobRecord | CircuitProfile | Candidate | CheckpointRef, names: tuple[str, ...], prefix: str
+) -> None:
     for name in names:
         number = getattr(value, name)
         if number is not None and not math.isfinite(number):

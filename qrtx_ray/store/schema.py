@@ -8,7 +8,7 @@ from importlib import resources
 
 from qrtx_ray.errors import PersistError
 
-__all__ = ["APPLICATION_ID", "install", "migrations", "refuse_newer", "schema_text"]
+__all__ = ["APPLICATION_ID", "check", "install", "migrations", "refuse_newer", "schema_text"]
 
 APPLICATION_ID = 0x51525458  #: "QRTX" in the file's header, so that another program's database is not taken for ours
 
@@ -37,6 +37,19 @@ def refuse_newer(version: int, known: int) -> None:
             "it was written by a newer program"
         )
         raise PersistError(msg)
+
+
+def check(connection: sqlite3.Connection) -> None:
+    """Whether the database behind `connection` can be read as it is, though its schema may be of an earlier version.
+
+    Raises:
+        PersistError: The file is empty, belongs to another program, or a newer version of this one wrote it.
+        sqlite3.Error: SQLite refused.
+    """
+    version = _version(connection)
+    if version == 0:
+        raise PersistError("the store's file is empty")
+    refuse_newer(version, len(migrations()))
 
 
 def install(connection: sqlite3.Connection, steps: Sequence[str] | None = None) -> None:

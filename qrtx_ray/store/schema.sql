@@ -38,6 +38,7 @@ CREATE INDEX job_by_tenant ON job (tenant, number);
 CREATE UNIQUE INDEX job_idempotency ON job (tenant, idempotency_key) WHERE idempotency_key IS NOT NULL;
 CREATE INDEX job_live ON job (number) WHERE live = 1;
 CREATE INDEX job_usage ON job (tenant, finished_at, qpu_s) WHERE finished_at IS NOT NULL;
+CREATE INDEX job_ended ON job (finished_at, number) WHERE live = 0;
 
 CREATE TABLE history (
     sequence INTEGER PRIMARY KEY CHECK (sequence >= 1),

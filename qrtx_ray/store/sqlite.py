@@ -12,7 +12,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -24,12 +24,13 @@ from qrtx_ray.model import JobChange, JobId, JobPage, JobQuery, JobRecord
 from qrtx_ray.store import sqlite_rows as sql
 from qrtx_ray.store.protocol import Transaction
 from qrtx_ray.store.record_json import record_from_json
-from qrtx_ray.store.schema import install
+from qrtx_ray.store.schema import check, install
 from qrtx_ray.store.sqlite_errors import translated
 
 __all__ = ["SqliteStore"]
 
 _BUSY_TIMEOUT_S = 10.0
+_LOG_BYTES = 64 * 2**20  # what the log may keep of the disk when it has been written to the file
 
 
 class _Reader:
@@ -48,32 +49,31 @@ class SqliteStore:
     The file is made with mode 0600; a folder that does not exist yet is made with mode 0700. All methods may be
     called from any thread; commits of several threads follow one another.
 
+    Args:
+        path: The file.
+        read_only: Open it for the reading methods only, and touch nothing: for a medium that takes no writes now. A file
+            that was closed in order is then read as it lies there, and must not be written meanwhile.
+
     Raises:
         PersistError: The file cannot be opened, is no database, belongs to another program, or was written by a
             newer version of this one.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, *, read_only: bool = False) -> None:
         self.path = Path(path).absolute()
+        self._reading_mode = "ro"
+        self._writer: sqlite3.Connection | None = None
         self._epoch: int | None = None
         self._lock = threading.Lock()
         self._door = threading.Lock()  # apart from the writer's: the first read of a thread waits for no commit
         self._local = threading.local()
         self._readers: list[_Reader] = []
         self._closed = False
-        _create(self.path)
-        with translated():
-            self._writer = _connect(self.path, "rw")
-            try:
-                mode = self._writer.execute("PRAGMA journal_mode = WAL").fetchone()[0]
-                if mode != "wal":
-                    raise PersistError("the store's file system does not support SQLite's write-ahead log")
-                self._writer.execute("PRAGMA synchronous = FULL")
-                self._writer.execute("PRAGMA foreign_keys = ON")
-                install(self._writer)
-            except BaseException:
-                self._writer.close()
-                raise
+        if read_only:
+            self._reading_mode = _readable(self.path)
+        else:
+            _create(self.path)
+            self._writer = _writer(self.path)
 
     def open_epoch(self) -> int:
         with self._writing() as db:
@@ -93,7 +93,10 @@ class SqliteStore:
                 last = _apply(db, transaction, records, last)
 
     def live_records(self) -> list[JobRecord]:
-        return self._records("SELECT record FROM job WHERE live = 1 ORDER BY number", ())
+        with self._reading() as db:
+            # Row by row: the texts of all of them at once are as much memory again as what is made of them.
+            found = db.execute("SELECT record FROM job WHERE live = 1 ORDER BY number")
+            return [record_from_json(row[0]) for row in found]
 
     def last_sequence(self) -> int:
         return int(self._rows(sql.LAST_SEQUENCE, ())[0][0])
@@ -151,6 +154,13 @@ class SqliteStore:
         )
         return float(rows[0][0])
 
+    def finished_before(self, moment: float, limit: int) -> list[JobId]:
+        rows = self._rows(
+            "SELECT id FROM job WHERE live = 0 AND finished_at < ? ORDER BY finished_at, number LIMIT ?",
+            (moment, max(limit, 0)),
+        )
+        return [row[0] for row in rows]
+
     def close(self) -> None:
         with self._lock, self._door:
             if self._closed:
@@ -160,14 +170,15 @@ class SqliteStore:
                 for reader in self._readers:
                     with reader.lock:
                         reader.db.close()
-                self._writer.close()
+                if self._writer is not None:
+                    self._writer.close()
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
         """One transaction on the writer: committed at the end, or nothing of it kept."""
         with self._lock, translated():
-            if self._closed:
-                raise PersistError("the store is closed")
+            if self._closed or self._writer is None:
+                raise PersistError("the store is closed" if self._closed else "the store is open for reading only")
             self._writer.execute("BEGIN IMMEDIATE")
             try:
                 yield self._writer
@@ -187,7 +198,7 @@ class SqliteStore:
                 with self._door:
                     if self._closed:
                         raise PersistError("the store is closed")
-                    reader = self._local.reader = _Reader(_connect(self.path, "ro"))
+                    reader = self._local.reader = _Reader(_connect(self.path, self._reading_mode))
                     self._readers.append(reader)
             with reader.lock:
                 if self._closed:
@@ -255,6 +266,43 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
         isolation_level=None,
         check_same_thread=False,
     )
+
+
+def _writer(path: Path) -> sqlite3.Connection:
+    """The connection that writes, the schema brought up to date."""
+    with translated():
+        db = _connect(path, "rw")
+        try:
+            mode = db.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+            if mode != "wal":
+                raise PersistError("the store's file system does not support SQLite's write-ahead log")
+            db.execute("PRAGMA synchronous = FULL")
+            db.execute(f"PRAGMA journal_size_limit = {_LOG_BYTES}")
+            db.execute("PRAGMA foreign_keys = ON")
+            install(db)
+        except BaseException:
+            db.close()
+            raise
+    return db
+
+
+def _readable(path: Path) -> str:
+    """How the file can be opened for reading only, where nothing can be written.
+
+    SQLite needs its shared index beside the file, which a process that was killed leaves there and one that ends in order
+    takes away. In the second case there is no log either, and the file itself is the whole truth.
+    """
+    log = path.with_name(f"{path.name}-wal")
+    settled = not log.exists() or log.stat().st_size == 0
+    for mode in ("ro", "ro&immutable=1") if settled else ("ro",):
+        try:
+            with translated(), closing(_connect(path, mode)) as db:
+                check(db)
+        except PersistError as error:
+            refused = error
+        else:
+            return mode
+    raise refused
 
 
 def _create(path: Path) -> None:

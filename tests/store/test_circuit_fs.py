@@ -16,7 +16,8 @@ import pytest
 
 from qrtx_ray.errors import NotFound, PersistError, StoreConflict, StoreFull, ValidationError
 from qrtx_ray.store import local_files
-from qrtx_ray.store.circuit_fs import CHECKPOINT, COMPILED_QASM, INPUT, META, NAMES, RESULTS, CircuitFS
+from qrtx_ray.store.checkpoints import CheckpointStore
+from qrtx_ray.store.circuit_fs import COMPILED_QASM, INPUT, META, NAMES, RESULTS, CircuitFS
 from tests.store.building import job_id
 
 ROOT = Path(__file__).parents[2]
@@ -101,50 +102,16 @@ def test_of_many_writers_one_wins_and_all_tell_its_digest(files):
     assert {ref.sha256 for ref in refs} == {digest(files.read_results(JOB, None))}
 
 
-def test_a_checkpoint_is_replaced_and_read_by_its_digest_only(files):
-    first = files.write_checkpoint(JOB, b"a third")
-    assert first == digest(b"a third")
-    assert files.read_checkpoint(JOB, first.upper()) == b"a third"
-    second = files.write_checkpoint(JOB, b"two thirds")
-    assert files.read_checkpoint(JOB, first) is None, "it was replaced"
-    assert files.read_checkpoint(JOB, second) == b"two thirds"
-    assert files.read_checkpoint(job_id(2), second) is None
-
-
-def test_a_checkpoint_is_no_document_of_the_job(files):
-    files.write_checkpoint(JOB, b"half")
+def test_a_checkpoint_of_an_earlier_version_is_no_document_and_goes_with_the_job(local, folder):
+    local.write_artefacts(JOB, {INPUT: "a"})
+    (folder / "checkpoint").write_bytes(b"half")
     with pytest.raises(ValidationError):
-        files.read(JOB, CHECKPOINT)
-    files.write_results(JOB, DATA, 1)
-    files.drop_checkpoint(JOB)
-    files.drop_checkpoint(JOB)
-    assert files.read_checkpoint(JOB, digest(b"half")) is None
-    assert files.read_results(JOB, digest(DATA)) == DATA
-
-
-def test_a_checkpoint_survives_power_loss_before_its_digest_is_told(local, folder, monkeypatch):
-    flushed = []
-    fsync = os.fsync
-    monkeypatch.setattr(
-        os, "fsync", lambda file: (flushed.append(str(Path(f"/proc/self/fd/{file}").readlink())), fsync(file))
-    )
-    local.write_checkpoint(JOB, b"half")
-    assert flushed[0].startswith(str(folder / ".checkpoint."))
-    assert flushed[1:] == [str(folder), str(folder.parent)]
-    assert names(folder) == ["checkpoint"]
-
-
-def test_a_checkpoint_that_finds_no_space_leaves_the_one_before(local, folder, monkeypatch):
-    first = local.write_checkpoint(JOB, b"half")
-
-    def full(*_):
-        raise OSError(errno.ENOSPC, "full")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(StoreFull):
-        local.write_checkpoint(JOB, b"more")
-    assert names(folder) == ["checkpoint"]
-    assert local.read_checkpoint(JOB, first) == b"half"
+        local.read(JOB, "checkpoint")
+    assert CheckpointStore(local.url).names(JOB) == []
+    CheckpointStore(local.url).drop(JOB)
+    assert names(folder) == ["checkpoint", INPUT]
+    local.delete(JOB)
+    assert not folder.exists()
 
 
 def test_deleting_removes_the_folder_and_may_be_repeated(files):
@@ -170,9 +137,6 @@ def test_only_identifiers_of_ours_are_jobs(files, wrong):
         lambda: files.read(wrong, INPUT),
         lambda: files.exists(wrong),
         lambda: files.delete(wrong),
-        lambda: files.write_checkpoint(wrong, b""),
-        lambda: files.read_checkpoint(wrong, ""),
-        lambda: files.drop_checkpoint(wrong),
     ]
     for call in calls:
         with pytest.raises(NotFound):
@@ -204,7 +168,7 @@ def test_stores_without_whole_objects_are_refused(url):
 
 
 def test_a_missing_driver_is_told_by_the_protocols_name(monkeypatch):
-    def missing(url):
+    def missing(url, **options):
         raise ImportError("Install s3fs to access S3")
 
     monkeypatch.setattr("fsspec.core.url_to_fs", missing)

@@ -330,3 +330,25 @@ def test_a_closed_store_refuses_and_closing_twice_is_fine(store):
     for call in (store.open_epoch, store.live_records, lambda: store.commit([inserting(1)])):
         with pytest.raises(PersistError, match="closed"):
             call()
+
+
+def ended(serial, finished_at, **fields):
+    return job(serial, state=TaskState.COMPLETED, finished_at=finished_at, metadata_recorded=True, **fields)
+
+
+def test_the_jobs_that_ended_longest_ago_are_found_oldest_first(store):
+    put(store, ended(1, 500.0), ended(2, 300.0), ended(3, 400.0), ended(4, 300.0), ended(5, 600.0, tenant="bob"))
+    assert store.finished_before(600.0, 10) == [job_id(2), job_id(4), job_id(3), job_id(1)]
+    assert store.finished_before(601.0, 2) == [job_id(2), job_id(4)]
+    assert store.finished_before(300.0, 10) == []
+    assert store.finished_before(1e9, 0) == store.finished_before(1e9, -1) == []
+    store.commit([Transaction(deletions=(job_id(2), job_id(1)))])
+    assert store.finished_before(1e9, 10) == [job_id(4), job_id(3), job_id(5)]
+
+
+def test_no_job_is_old_that_is_live_or_whose_metadata_is_not_recorded(store):
+    unrecorded = dataclasses.replace(ended(2, 5.0), metadata_recorded=False)
+    put(store, job(1, state=TaskState.QUEUED), unrecorded)
+    assert store.finished_before(1e9, 10) == []
+    store.commit([Transaction(records=(after(unrecorded, metadata_recorded=True),))])
+    assert store.finished_before(1e9, 10) == [job_id(2)]

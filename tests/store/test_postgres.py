@@ -9,9 +9,11 @@ from uuid import uuid4
 import psycopg
 import pytest
 
+from qrtx_ray.actors.journal import _taken_over
 from qrtx_ray.errors import PersistError, StoreConflict, StoreFull
 from qrtx_ray.model import JobQuery, TaskState
 from qrtx_ray.store import postgres_connections
+from qrtx_ray.store.open import open_store
 from qrtx_ray.store.postgres import PostgresStore
 from qrtx_ray.store.postgres_connections import connect
 from qrtx_ray.store.postgres_errors import translated
@@ -401,3 +403,24 @@ def test_the_planner_can_use_the_indexes(store, db):
     assert "job_idempotency" in plan("SELECT record FROM job WHERE tenant = 'a' AND idempotency_key = 'k'")
     usage = "SELECT sum(qpu_s) FROM job WHERE tenant = 'a' AND finished_at IS NOT NULL AND finished_at >= 1"
     assert "job_usage" in plan(usage)
+
+
+def test_a_server_that_takes_no_writes_refuses_the_takeover_and_can_be_read(url, store):
+    store.commit([inserting(1)])
+    reading = with_options(url, "-cdefault_transaction_read_only=on")
+    with pytest.raises(PersistError) as refused:
+        _taken_over(reading)
+    assert not isinstance(refused.value, StoreFull | StoreConflict)
+    view = open_store(reading, read_only=True)
+    try:
+        assert [record.number for record in view.live_records()] == [1]
+        assert view.query(JobQuery("alice")).total == 1
+        for change_it in (view.open_epoch, lambda: view.commit([Transaction()])):
+            with pytest.raises(PersistError, match="reading only"):
+                change_it()
+    finally:
+        view.close()
+    taken, epoch = _taken_over(url)
+    assert epoch == 2
+    assert taken.facts() == {}, "what was tried was taken back"
+    taken.close()

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qrtx_ray.errors import ErrorInfo, PersistError, StoreConflict
-from qrtx_ray.model import Candidate, CircuitProfile, JobRecord, PayloadFormat, Program, TaskState
+from qrtx_ray.model import Candidate, CheckpointRef, CircuitProfile, JobRecord, PayloadFormat, Program, TaskState
 from qrtx_ray.store.record_json import record_from_json, record_to_json
 from tests.store.building import job
 
@@ -22,6 +22,7 @@ BY_TYPE = {
     "bool": st.booleans(),
     "JobId": TEXT,
     "GroupId": TEXT,
+    "CheckpointKind": TEXT,
     "Program": st.sampled_from(Program),
     "PayloadFormat": st.sampled_from(PayloadFormat),
     "TaskState": st.sampled_from(TaskState),
@@ -42,7 +43,10 @@ def values_of(kind):
 BY_TYPE["CircuitProfile"] = values_of(CircuitProfile)
 BY_TYPE["ErrorInfo"] = values_of(ErrorInfo)
 BY_TYPE["tuple[Candidate, ...]"] = st.lists(values_of(Candidate), max_size=3).map(tuple)
-RARE = [field.name for field in dataclasses.fields(JobRecord)][-9:]
+BY_TYPE["tuple[CheckpointRef, ...]"] = st.lists(values_of(CheckpointRef), max_size=3).map(tuple)
+NAMES = [field.name for field in dataclasses.fields(JobRecord)]
+RARE = NAMES[NAMES.index("choices") :]
+PROFILE = CircuitProfile(1, 1, 0, 1, 1, 0.1, 1, 0.1, "", "", "")
 
 
 @given(values_of(JobRecord))
@@ -53,15 +57,71 @@ def test_a_record_comes_back_as_it_was(record):
 
 def test_what_few_jobs_use_takes_no_room_in_the_rows_of_the_others():
     plain = orjson.loads(record_to_json(job(1)))
-    assert RARE[0] == "choices"
     assert not plain.keys() & set(RARE)
     promoted = orjson.loads(record_to_json(job(1, promoted_at=9.0)))
     assert promoted.keys() - plain.keys() == {"promoted_at"}
 
 
+@pytest.mark.parametrize(
+    ("said", "left_out"),
+    [
+        ({}, {"noise_id", "bulk_bytes"}),
+        ({"noise_id": "n"}, {"bulk_bytes"}),
+        ({"bulk_bytes": 5}, set()),
+        ({"noise_id": "n", "bulk_bytes": 5}, set()),
+    ],
+)
+def test_a_profile_leaves_out_what_few_jobs_have(said, left_out):
+    record = job(1, profile=dataclasses.replace(PROFILE, **said))
+    written = orjson.loads(record_to_json(record))
+    assert {field.name for field in dataclasses.fields(CircuitProfile)} - written["profile"].keys() == left_out
+    assert record_from_json(orjson.dumps(written)) == record
+
+
+# As the release before checkpoints had numbers wrote it.
+PREVIOUS = (
+    '{"id":"065svpbbt00000000000","number":1,"tenant":"alice","program":"sampler","device":"fake_manila@aer","payload_format'
+    '":"native","created_at":1001.0,"seed":1,"state":"Queued","substate":null,"version":9,"attempt":2,"retries":0,"instance":'
+    '"","priority":50,"name":"job","tags":["a"],"session_id":null,"private":false,"queue_timeout_s":null,"execution_timeout_s'
+    '":null,"max_qpu_s":null,"idempotency_key":null,"digest":"","client":"","source":"native","profile":{"active_qubits":2,'
+    '"depth":3,"two_qubit_gates":1,"circuits":1,"shots":100,"estimated_s":0.5,"estimated_bytes":1000,"qpu_s":2.0,"group_key":'
+    '"key","calibration_id":"cal","engine":"aer","fidelity":0.9,"sensitivity":0.1,"structure":"s"},"queued_at":1002.0,'
+    '"started_at":null,"finished_at":null,"not_before":null,"agent":null,"group":null,"progress":0.5,"cancel_requested":false'
+    ',"cancelled_by":null,"qpu_s":null,"result_sha256":null,"result_bytes":null,"error":null,"metadata_recorded":false,'
+    '"choices":["fake_manila@aer"],"candidates":[{"device":"fake_manila@aer","calibration_id":"c","fidelity":0.5,"qpu_s":1.0,'
+    '"estimated_s":2.0,"refusal":""}],"preemptions":1,"checkpoint_sha256":"' + "ab" * 32 + '"}'
+)
+
+
+def test_a_row_of_the_previous_release_is_read_without_its_old_checkpoint():
+    profile = CircuitProfile(
+        2, 3, 1, 1, 100, 0.5, 1000, 2.0, "key", "cal", "aer", fidelity=0.9, sensitivity=0.1, structure="s"
+    )
+    expected = job(
+        1,
+        state=TaskState.QUEUED,
+        version=9,
+        attempt=2,
+        name="job",
+        tags=("a",),
+        queued_at=1002.0,
+        progress=0.5,
+        preemptions=1,
+        choices=("fake_manila@aer",),
+        candidates=(Candidate("fake_manila@aer", "c", 0.5, 1.0, 2.0),),
+        profile=profile,
+    )
+    assert record_from_json(PREVIOUS) == expected
+    assert record_from_json(record_to_json(expected)) == expected
+    assert "checkpoint_sha256" not in record_to_json(record_from_json(PREVIOUS))
+
+
 def test_no_text_of_a_user_is_taken_for_a_field_that_says_nothing():
-    tail = ',"noise_id":""}'
-    record = job(1, name=tail, profile=CircuitProfile(1, 1, 0, 1, 1, 0.1, 1, 0.1, tail, "", ""))
+    for tail in (',"noise_id":""}', ',"bulk_bytes":0}', ',"noise_id":"","bulk_bytes":0}'):
+        profile = CircuitProfile(1, 1, 0, 1, 1, 0.1, 1, 0.1, tail, "", "", structure=tail)
+        record = job(1, name=tail, profile=profile)
+        assert record_from_json(record_to_json(record)) == record
+    record = job(1, profile=dataclasses.replace(profile, noise_id=',"bulk_bytes":0}'))
     assert record_from_json(record_to_json(record)) == record
 
 
@@ -116,3 +176,10 @@ def test_numbers_of_candidates_are_looked_at_too(name):
     candidates = (Candidate("fake_manila@aer"), Candidate("fake_lima@aer", **{name: float("nan")}))
     with pytest.raises(StoreConflict, match=f"candidates\\[1\\].{name}"):
         record_to_json(job(1, candidates=candidates))
+
+
+@pytest.mark.parametrize("name", [f.name for f in dataclasses.fields(CheckpointRef) if str(f.type).startswith("float")])
+def test_numbers_of_checkpoints_are_looked_at_too(name):
+    good = CheckpointRef("job", 1, 1, "ab", 10, 0.5, 1000.0)
+    with pytest.raises(StoreConflict, match=f"checkpoints\\[1\\].{name}"):
+        record_to_json(job(1, checkpoints=(good, dataclasses.replace(good, **{name: float("nan")}))))
