@@ -39,8 +39,9 @@ class CommittedRecords:
                 self._finished[record.id] = record
                 self._finished.move_to_end(record.id)
             else:
-                self._live[record.id] = record
-                news.append(record)
+                shown = self._as_far(record)
+                self._live[record.id] = shown
+                news.append(shown)
         while len(self._finished) > self._capacity:
             self._finished.popitem(last=False)
         return news
@@ -50,16 +51,30 @@ class CommittedRecords:
             self._live.pop(job_id, None)
             self._finished.pop(job_id, None)
 
-    def advance(self, progress: Iterable[tuple[JobId, int, float]]) -> list[JobRecord]:
-        """Take in ``(job, attempt, fraction done)``; returns the records that moved. What is stale or goes back is left out."""
+    def advance(self, progress: Iterable[tuple[JobId, int, float, int]]) -> list[JobRecord]:
+        """Take in ``(job, attempt, fraction done, slices done)``; returns the records that moved. What is stale or goes back is
+        left out.
+        """
         moved = []
-        for job_id, attempt, fraction in progress:
+        for job_id, attempt, fraction, slices in progress:
             shown = self._live.get(job_id)
-            current = shown is not None and shown.attempt == attempt and shown.state is TaskState.EXECUTING
-            if shown is not None and current and fraction > shown.progress:
-                moved.append(replace(shown, progress=fraction))
-        self.update(moved)
+            if shown is None or shown.attempt != attempt or shown.state is not TaskState.EXECUTING:
+                continue
+            if fraction > shown.progress or slices > shown.slices:
+                further = replace(shown, progress=max(fraction, shown.progress), slices=max(slices, shown.slices))
+                self._live[job_id] = further
+                moved.append(further)
         return moved
+
+    def _as_far(self, record: JobRecord) -> JobRecord:
+        """`record` as far as its attempt was shown to be: what is written in the middle of a run does not know how far it is."""
+        shown = self._live.get(record.id)
+        runs = record.state is TaskState.EXECUTING
+        if shown is None or not runs or shown.state is not record.state or shown.attempt != record.attempt:
+            return record
+        if shown.progress <= record.progress and shown.slices <= record.slices:
+            return record
+        return replace(record, progress=max(shown.progress, record.progress), slices=max(shown.slices, record.slices))
 
     def get(self, job_id: JobId) -> JobRecord | None:
         return self._live.get(job_id) or self._finished.get(job_id)

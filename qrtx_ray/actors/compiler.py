@@ -24,7 +24,7 @@ from qrtx_ray.actors.link import SchedulerLink
 from qrtx_ray.actors.logs import log_as_configured
 from qrtx_ray.actors.settings import compiler_sandbox
 from qrtx_ray.config import Settings
-from qrtx_ray.errors import CompileError, ErrorInfo, ExecutionTimeout, QrtxError, QueueFull, WorkerDied
+from qrtx_ray.errors import CompileError, ErrorInfo, ExecutionTimeout, PersistError, QrtxError, QueueFull, WorkerDied
 from qrtx_ray.model import CompileReport, CompileTask
 from qrtx_ray.sandbox.process import Sandbox
 from qrtx_ray.store.circuit_fs import CircuitFS
@@ -255,6 +255,8 @@ class CompilerActor:
             texts = {name: text for name, text in artefacts.items() if isinstance(text, str)}
             try:
                 self._files.write_artefacts(task.job_id, texts)
+            except PersistError as refused:  # the files are for people only, and the job was accepted
+                log.warning("the files of %s could not be written: %s", task.job_id, refused.message)
             except QrtxError as refused:
                 return CompileReport(task.job_id, task.attempt, error=refused.info())
         report = _report_of(task, answer)

@@ -11,22 +11,24 @@ import asyncio
 import logging
 import os
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 from ray.exceptions import RayError
 
+from qrtx_ray.actors.faults import reached
 from qrtx_ray.actors.garbage import collect_seldom
 from qrtx_ray.actors.group_run import Attempt, GroupRun
+from qrtx_ray.actors.keeping import CheckpointKeeper
 from qrtx_ray.actors.link import SchedulerLink
 from qrtx_ray.actors.logs import log_as_configured
 from qrtx_ray.actors.names import STATE_MANAGER, find_actor
-from qrtx_ray.actors.settings import engine_sandbox
+from qrtx_ray.actors.settings import MIB, engine_sandbox
 from qrtx_ray.config import Settings
 from qrtx_ray.errors import ErrorInfo, InternalError, QrtxError
-from qrtx_ray.model import AgentInfo, Group, Heartbeat, Member, RunReport
+from qrtx_ray.model import AgentInfo, CheckpointRef, Group, Heartbeat, KeptCheckpoint, Member, RunReport
 from qrtx_ray.store.circuit_fs import CircuitFS
 
 __all__ = ["DeviceActor"]
@@ -37,7 +39,9 @@ RESTART_PAUSE_S = 0.2
 START_NOTICE_S = 0.05  # a shorter run reports its end, which says that it had begun
 PROBE_DEADLINE_S = 60.0
 KEEP_QUBITS_S = 1.0
+DRAIN_LOOK_S = 0.02
 GO_ALONG_S = 0.01
+MOST_KEPT = 8  # groups whose results are on their way to the disk; where it takes none, they lie in memory
 RUNNING = "running"  # the level-1 lease is for whatever group runs
 
 
@@ -74,6 +78,8 @@ class DeviceActor:
         self._incarnation = secrets.token_hex(8)
         self._link = SchedulerLink()
         self._files = CircuitFS(self._settings.paths.circuit_fs_url)
+        self._keeper = CheckpointKeeper(self._settings, lambda: find_actor(STATE_MANAGER))
+        self._memory_bytes = engine_memory_mb * MIB
         self._sandbox = engine_sandbox(self._settings, engine_memory_mb, engine_threads)
         self._held: Group | None = None
         self._held_any = asyncio.Event()
@@ -91,7 +97,7 @@ class DeviceActor:
         self._state: Any = None
         self._leased_qubits = 0
         self._idle_since = 0.0
-        self._keeping: set[asyncio.Task[Any]] = set()
+        self._keeping: dict[asyncio.Task[Any], GroupRun] = {}
         self._leasing = False
         self._background: set[asyncio.Task[Any]] = set()
         collect_seldom()
@@ -105,7 +111,8 @@ class DeviceActor:
         if self._let_go({(job_id, attempt)}):
             self._hand_in([GroupRun.stopped(job_id, attempt)])
             return True
-        return self._run is not None and self._run.stop(job_id, attempt)
+        runs = [*self._keeping.values()] if self._run is None else [self._run, *self._keeping.values()]
+        return any(run.stop(job_id, attempt) for run in runs)
 
     async def preempt(self, job_id: str, attempt: int) -> bool:
         """Have one attempt make way after its slice, its progress kept. Returns whether it was here and had not ended."""
@@ -117,6 +124,19 @@ class DeviceActor:
         self._hand_in([GroupRun.given_back(member) for member in gone])
         back = [(member.job_id, member.attempt) for member in gone]
         return back if self._run is None else back + self._run.preempt(attempts)
+
+    async def conclude_many(self, attempts: list[Attempt]) -> list[Attempt]:
+        """Have attempts end after their slice with the results they have by then; one that has not begun is stopped. Returns
+        those that were here.
+        """
+        gone = self._let_go(set(attempts))
+        self._hand_in([GroupRun.stopped(member.job_id, member.attempt) for member in gone])
+        ended = [(member.job_id, member.attempt) for member in gone]
+        return ended if self._run is None else ended + self._run.conclude(attempts)
+
+    async def checkpoint_many(self, attempts: list[Attempt]) -> list[Attempt]:
+        """Have attempts keep their progress after their slice and go on. Returns those that run."""
+        return [] if self._run is None else self._run.checkpoint(attempts)
 
     async def probe(self, device: str, noise_id: str, seed: int) -> float | None:
         """The fidelity (0..1) of the probe circuits of `device` under `noise_id`, or None when it could not be measured.
@@ -147,16 +167,23 @@ class DeviceActor:
             "prefetched": [member.job_id for member in self._held.members] if self._held else [],
         }
 
-    async def drain(self, timeout_s: float) -> bool:
-        """Take no more work and finish what is here. Returns whether it finished in time."""
+    async def drain(self, timeout_s: float, finish_s: float = 0.0) -> list[Attempt]:
+        """Take no more work and come to rest: what runs has `finish_s` to end by itself, then it makes way after its slice
+        with its progress kept.
+
+        Returns:
+            What is still here after `timeout_s`: it did not get to the end of its slice, or could not be reported.
+        """
         self._accepting.clear()
-        try:
-            async with asyncio.timeout(timeout_s):
-                while self._run is not None or self._held is not None or self._unacknowledged:  # noqa: ASYNC110 - rare
-                    await asyncio.sleep(0.02)
-        except TimeoutError:
-            return False
-        return True
+        began = asyncio.get_running_loop().time()
+        await self._quietly(self._link.call_once("withdraw", self._name, self._incarnation))
+        while here := self._here():
+            waited = asyncio.get_running_loop().time() - began
+            if waited >= timeout_s:
+                break
+            await self.preempt_many(list(here) if waited >= finish_s else self._held_attempts())
+            await asyncio.sleep(DRAIN_LOOK_S)
+        return list(self._here())
 
     # --------------------------------------------------------------------------------------------- the four loops
 
@@ -185,12 +212,14 @@ class DeviceActor:
 
     async def _execute(self) -> None:
         while True:
+            while len(self._keeping) >= MOST_KEPT:
+                await asyncio.wait(self._keeping, return_when=asyncio.FIRST_COMPLETED)
             await self._held_any.wait()
             self._held_any.clear()
             group, self._held = self._held, None
             if group is None:
                 continue
-            self._run = GroupRun(group, self._sandbox, self._files)
+            self._run = GroupRun(group, self._sandbox, self._files, self._keeper, self._announce, self._memory_bytes)
             self._held_none.set()  # the next group is fetched while this one runs
             attempts = self._run.members()
             await self._occupy(group)
@@ -199,8 +228,8 @@ class DeviceActor:
                 await self._run.execute()
                 # The child goes on with the next group meanwhile.
                 keeping = self._spawn(self._keep(self._run))
-                self._keeping.add(keeping)
-                keeping.add_done_callback(self._keeping.discard)
+                self._keeping[keeping] = self._run
+                keeping.add_done_callback(self._keeping.pop)
             except Exception as error:
                 log.exception("%s: a group could not be run", self._name)
                 self._hand_in([RunReport(*attempt, error=_our_fault(error)) for attempt in attempts])
@@ -214,10 +243,21 @@ class DeviceActor:
 
     async def _keep(self, run: GroupRun) -> None:
         try:
-            self._hand_in(await run.keep())
+            async for reports in run.keep():
+                self._hand_in(reports)
         except Exception as error:
             log.exception("%s: results could not be kept", self._name)
             self._hand_in([RunReport(*attempt, error=_our_fault(error)) for attempt in run.members()])
+
+    async def _announce(self, kept: KeptCheckpoint) -> Sequence[CheckpointRef] | None:
+        """Tell the scheduler of a checkpoint that is durable; which ones of the job are valid now."""
+        while True:
+            seen = self._generation
+            valid = await self._link.call("checkpointed", self._name, self._incarnation, [kept])
+            if valid is not None:
+                answer: Sequence[CheckpointRef] | None = valid.get(kept.job_id)
+                return answer
+            await self._join(seen)
 
     async def _last_reports(self) -> None:
         """Wait a moment for results that are being kept: their reports can then go along with the next lease."""
@@ -262,9 +302,11 @@ class DeviceActor:
     def _here(self) -> tuple[Attempt, ...]:
         """Every attempt this agent answers for: running, held ready, or ended and not yet acknowledged."""
         here = dict.fromkeys([*(self._run.members() if self._run else ()), *self._unacknowledged])
-        if self._held is not None:
-            here |= dict.fromkeys((member.job_id, member.attempt) for member in self._held.members)
+        here |= dict.fromkeys(self._held_attempts())
         return tuple(here)
+
+    def _held_attempts(self) -> list[Attempt]:
+        return [] if self._held is None else [(member.job_id, member.attempt) for member in self._held.members]
 
     def _let_go(self, attempts: set[Attempt]) -> list[Member]:
         """Take these out of the group that is held ready; those that were in it."""
@@ -290,6 +332,8 @@ class DeviceActor:
     async def _delivering(self) -> AsyncIterator[_Delivery]:
         """Take the reports that wait; those not acknowledged by the end of the block wait again."""
         delivery = _Delivery(self._reports)
+        if self._reports:
+            reached("agent.before_report")
         self._reports = []
         self._reports_any.clear()
         try:

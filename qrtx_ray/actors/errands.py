@@ -35,6 +35,14 @@ class Errands:
         """Have an agent end attempts at their next slice and keep their progress."""
         self._start(agent, "preempt_many", list(attempts))
 
+    def conclude_attempts(self, agent: str, attempts: Sequence[tuple[str, int]]) -> None:
+        """Have an agent end attempts at their next slice with the results they have."""
+        self._start(agent, "conclude_many", list(attempts))
+
+    def checkpoint_attempts(self, agent: str, attempts: Sequence[tuple[str, int]]) -> None:
+        """Have an agent keep the progress of attempts at their next slice; they go on."""
+        self._start(agent, "checkpoint_many", list(attempts))
+
     def measure_probe(
         self, agent: str, device: str, noise_id: str, seed: int, measured: Callable[[float | None], None]
     ) -> None:
@@ -43,9 +51,9 @@ class Errands:
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
 
-    def reclaim_qubits(self, agent: str, incarnation: str) -> None:
-        """Tell the state manager that an agent is gone and holds no live qubits any more."""
-        self._start(STATE_MANAGER, "reclaim", agent, incarnation)
+    def reclaim_qubits(self, agent: str, incarnation: str, epoch: int) -> None:
+        """Tell the state manager that an agent is gone and holds no live qubits any more; `epoch` is the scheduler's."""
+        self._start(STATE_MANAGER, "reclaim", agent, incarnation, epoch)
 
     def _start(self, actor: str, method: str, *arguments: Any) -> None:
         task = self._loop.create_task(self._run(actor, method, arguments))

@@ -13,10 +13,33 @@ __all__ = ["POINTS", "reached"]
 
 POINTS = frozenset(
     {
+        # Around every append to the journal.
         "scheduler.before_commit",  # the core has changed; nothing is on its way to the disk
-        "scheduler.after_commit",  # the change is durable; nothing that rests on it was done
+        "scheduler.after_append",  # the change is durable; the scheduler's loop has not heard of it
+        "scheduler.after_commit",  # the loop has; nothing that rests on the change was done
+        # Around every effect.
+        "scheduler.before_grant",  # a group is to be put where its agent fetches it
+        "scheduler.after_grant",
+        "scheduler.before_stop",
+        "scheduler.after_stop",
+        "scheduler.before_preempt",
+        "scheduler.after_preempt",
+        "scheduler.before_conclude",
+        "scheduler.after_conclude",
+        "scheduler.before_checkpoint",
+        "scheduler.after_checkpoint",
+        "scheduler.before_record",  # the metadata of ended jobs is to be written
+        "scheduler.after_record",
+        # Answers.
         "scheduler.before_reply",  # everything was done; the caller has not heard of it
-        "agent.checkpoint_written",  # the progress of a run that made way is durable; the scheduler has not heard of it
+        "scheduler.before_checkpoint_ack",  # a checkpoint is valid; its agent has not heard of it
+        # On the way back.
+        "scheduler.recovery_taken_over",  # the journal is this process's; nothing was read
+        "scheduler.recovery_read",  # the core has nothing yet
+        "scheduler.recovery_restored",  # the first commit is done; nobody is served yet
+        # In an agent.
+        "agent.checkpoint_written",  # a checkpoint is a file; the scheduler has not heard of it
+        "agent.before_report",  # results are durable; the scheduler has not heard of them
     }
 )
 

@@ -34,6 +34,10 @@ def metadata_document(record: JobRecord) -> dict[str, Any]:
         "results": {"sha256": record.result_sha256, "bytes": record.result_bytes} if record.result_sha256 else None,
         "candidates": [asdict(candidate) for candidate in record.candidates],
         "preemptions": record.preemptions,
+        "checkpoints": [asdict(checkpoint) for checkpoint in record.checkpoints],
+        "restored_from": record.restored_from,
+        "partial": record.partial,
+        "progress": record.progress,
         "error": record.error.to_dict() if record.error is not None else None,
     }
 

@@ -59,10 +59,15 @@ class Outbox(Generic[CommandT]):
             return performed
         self._entries.append(_Entry(durable, commands, performed))
         if durable is not None:
-            durable.add_done_callback(lambda _: self._loop.call_soon_threadsafe(self._drain))
+            durable.add_done_callback(self._appended)
         elif len(self._entries) == 1:
             self._drain()
         return performed
+
+    def _appended(self, durable: Future[None]) -> None:
+        if not durable.cancelled() and durable.exception() is None:
+            reached("scheduler.after_append")
+        self._loop.call_soon_threadsafe(self._drain)
 
     def _drain(self) -> None:
         while self._entries and self._failed is None:

@@ -13,47 +13,40 @@ Guarantees:
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import secrets
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
+from qrtx_ray.actors.control_calls import ControlCalls, restoring
 from qrtx_ray.actors.faults import reached
-from qrtx_ray.actors.mailboxes import Mailbox
 from qrtx_ray.actors.outbox import settled
 from qrtx_ray.actors.reservation_rules import check_reservation
-from qrtx_ray.actors.shell import SchedulerShell
-from qrtx_ray.actors.wire import Changes, CompileLease, DeviceState, SchedulerStatus, WorkLease
-from qrtx_ray.errors import ErrorInfo, InvalidState, NotFound
+from qrtx_ray.actors.wire import Changes, DeviceState, SchedulerStatus
+from qrtx_ray.errors import ErrorInfo, NotFound, QrtxError
 from qrtx_ray.model import (
-    AgentInfo,
     Candidate,
-    CompileReport,
-    CompileTask,
-    Heartbeat,
     JobChange,
     JobPage,
     JobQuery,
     JobRecord,
     JobRequest,
     Reservation,
-    RunReport,
-    TaskState,
     new_id,
 )
 from qrtx_ray.scheduler import commands as do
 from qrtx_ray.scheduler import events as on
-from qrtx_ray.store.protocol import PAYLOAD_EXECUTABLE, PAYLOAD_REQUEST
+from qrtx_ray.store.protocol import PAYLOAD_REQUEST
 
 __all__ = ["SchedulerActor"]
 
-LEASE_WAIT_S = 15.0
+log = logging.getLogger("qrtx.scheduler")
+
 FOLLOW_WAIT_S = 20.0
-CROWD_JOBS = 4
 
 
-class SchedulerActor(SchedulerShell):
+class SchedulerActor(ControlCalls):
     """Singleton, named, detached. All methods are coroutines on one event loop; the core is touched by nothing else.
 
     Args:
@@ -86,9 +79,12 @@ class SchedulerActor(SchedulerShell):
             )
             for request in requests
         )
-        payloads = [(job.id, PAYLOAD_REQUEST, job.request.payload) for job in jobs]
-        commands, performed = self._apply(on.JobsSubmitted(jobs), payloads)
         answers: dict[str, ErrorInfo | str] = {}
+        welcome = self._welcome(jobs, answers)
+        if not welcome:  # whoever is refused because commits hang must not wait for one
+            return [answer for answer in answers.values() if isinstance(answer, ErrorInfo)]
+        payloads = [(job.id, PAYLOAD_REQUEST, job.request.payload) for job in welcome]
+        commands, performed = self._apply(on.JobsSubmitted(welcome), payloads)
         for command in commands:
             if isinstance(command, do.Refuse):
                 answers[command.job_id] = command.error
@@ -109,19 +105,36 @@ class SchedulerActor(SchedulerShell):
         reached("scheduler.before_reply")
         return out
 
-    async def cancel(self, job_id: str, tenant: str, by: str, again: bool = False) -> JobRecord:
-        """Cancel a job. Raises NotFound or InvalidState (already finished).
+    async def restore(
+        self,
+        job_id: str,
+        tenant: str,
+        by: str,
+        sequence: int | None = None,
+        key: str | None = None,
+        again: bool = False,
+    ) -> JobRecord:
+        """Submit an ended job anew, to go on from its checkpoints: the same request, device and seed.
 
         Args:
-            again: Whether the same call may have been carried out before: then the job may be cancelled already.
+            by: Who asks.
+            sequence: The newest checkpoint to begin with; None: the newest there is.
+            key: Idempotency key; a second call with it gives the job of the first.
+            again: As for `submit`.
+
+        Raises:
+            NotFound: The tenant has no such job, or it has no such checkpoint.
+            InvalidState: It has not ended.
+            QrtxError: Why the new job is refused.
         """
-        try:
-            return await self._request(on.CancelRequested(job_id, tenant, by), job_id)
-        except InvalidState:
-            [record] = await self.get([job_id])
-            if again and record is not None and record.state is TaskState.CANCELLED and record.cancelled_by == by:
-                return record
-            raise
+        [old] = await self.get([job_id])
+        if old is None or old.tenant != tenant:
+            raise NotFound(f"there is no job {job_id}")
+        [answer] = await self.submit([restoring(old, sequence, await self.payload(job_id), key)], again)
+        if isinstance(answer, ErrorInfo):
+            raise QrtxError.from_info(answer)
+        log.info("job %s was restored as %s by %s", job_id, answer.id, by)
+        return answer
 
     async def set_tags(self, job_id: str, tenant: str, tags: tuple[str, ...]) -> JobRecord:
         """Replace a job's tags. Raises NotFound."""
@@ -140,23 +153,23 @@ class SchedulerActor(SchedulerShell):
                 raise
 
     async def query(self, query: JobQuery) -> JobPage:
-        await self._ready.wait()
+        await self._ready.to_read()
         page: JobPage = await self._journal.read(self._journal.store.query, query)
         return page
 
     async def history(self, job_id: str) -> list[JobChange]:
-        await self._ready.wait()
+        await self._ready.to_read()
         changes: list[JobChange] = await self._journal.read(self._journal.store.history, job_id)
         return changes
 
     async def payload(self, job_id: str) -> bytes | None:
         """The request as it came, or None."""
-        await self._ready.wait()
+        await self._ready.to_read()
         found: dict[str, bytes] = await self._journal.read(self._journal.store.payloads, [job_id], PAYLOAD_REQUEST)
         return found.get(job_id)
 
     async def usage_qpu_s(self, tenant: str, since: float) -> float:
-        await self._ready.wait()
+        await self._ready.to_read()
         usage: float = await self._journal.read(self._journal.store.usage_qpu_s, tenant, since)
         return usage
 
@@ -194,28 +207,24 @@ class SchedulerActor(SchedulerShell):
         if again and reservation in standing:
             return reservation
         check_reservation(reservation, standing, self._settings.scheduler.reservations, self._now(), operator=operator)
-        _, performed = self._apply(on.ReservationMade(reservation))
-        await settled(performed)
+        await self._settle(on.ReservationMade(reservation))
         return reservation
 
     async def release(self, name: str, tenant: str | None, again: bool = False) -> None:
         """Give a reservation back; `tenant` None is the operator. Raises NotFound."""
-        await self._ready.wait()
         try:
-            _, performed = self._apply(on.ReservationReleased(name, tenant))
+            await self._settle(on.ReservationReleased(name, tenant))
         except NotFound:
             if not again:
                 raise
-            return
-        await settled(performed)
 
     async def follow(self, epoch: int, cursor: int) -> Changes:
         """Committed changes after `cursor`; parks until there are some."""
-        await self._ready.wait()
+        await self._ready.to_work()
         return await self._feed.since(epoch, cursor, FOLLOW_WAIT_S)
 
     async def devices(self) -> list[DeviceState]:
-        await self._ready.wait()
+        await self._ready.to_read()
         return [
             DeviceState(
                 view.info,
@@ -231,14 +240,8 @@ class SchedulerActor(SchedulerShell):
             for view in self._core.device_readings()
         ]
 
-    async def set_device_paused(self, device: str, paused: bool) -> None:
-        """Stop or resume giving out work of `device`. Raises NotFound."""
-        await self._ready.wait()
-        _, performed = self._apply(on.DevicePaused(device) if paused else on.DeviceResumed(device))
-        await settled(performed)
-
     async def status(self) -> SchedulerStatus:
-        await self._ready.wait()
+        await self._ready.to_read()
         now = self._clock.monotonic()
         snapshot = self._core.snapshot()
         return SchedulerStatus(
@@ -253,7 +256,7 @@ class SchedulerActor(SchedulerShell):
                 "changes": snapshot["sequence"],
                 **{f"events_{name}": count for name, count in self._events.items()},
             },
-            extra=snapshot,
+            extra=snapshot | {"storage": self._storage()},
         )
 
     async def settings(self) -> dict[str, Any]:
@@ -262,145 +265,15 @@ class SchedulerActor(SchedulerShell):
 
     async def close(self) -> None:
         """Stop, with everything durable; the actor is of no use afterwards."""
-        await self._ready.wait()
+        await self._ready.to_read()
         self._main.cancel()
-        self._recorder.close()
+        if self._ready.is_set():
+            self._recorder.close()
+        self._ready.end()
+        self._closed = True
         await asyncio.to_thread(self._journal.close)
 
     async def ping(self) -> int:
-        """The process id, once the scheduler serves."""
-        await self._ready.wait()
+        """The process id, once the scheduler serves, if only what is kept."""
+        await self._ready.to_read()
         return os.getpid()
-
-    # ------------------------------------------------------------------------------------- those that work for it
-
-    async def join_compiler(self, compiler: str, incarnation: str) -> int:
-        await self._ready.wait()
-        if self._compilers.get(compiler, incarnation) is None:
-            self._compilers.open(compiler, incarnation, self._clock.monotonic())
-        self._apply(on.CompilerJoined(compiler, incarnation))
-        return self._journal.epoch
-
-    async def report_compiled(self, compiler: str, incarnation: str, reports: Sequence[CompileReport]) -> bool:
-        """Deliver compiled jobs. False: unknown compiler, join again."""
-        await self._ready.wait()
-        if self._compilers.get(compiler, incarnation) is None:
-            return False
-        if reports:
-            executables = [(r.job_id, PAYLOAD_EXECUTABLE, r.executable) for r in reports if r.executable]
-            slim = tuple(replace(report, executable=b"") for report in reports)
-            self._apply(on.JobsCompiled(compiler, incarnation, slim), executables)
-        return True
-
-    async def lease_compile(
-        self, compiler: str, incarnation: str, capacity: int, reports: Sequence[CompileReport]
-    ) -> CompileLease:
-        """Deliver reports and wait for the next batch to compile."""
-        await self._ready.wait()
-        box = self._compilers.get(compiler, incarnation)
-        if box is None:
-            return CompileLease(self._journal.epoch, known=False)
-        box.heard_at = self._clock.monotonic()
-        await self.report_compiled(compiler, incarnation, reports)
-        await self._linger(box)
-        self._apply(on.CompilerReady(compiler, incarnation, capacity))
-        taken = await box.take(LEASE_WAIT_S)
-        box.heard_at = self._clock.monotonic()
-        if not taken:
-            return CompileLease(self._journal.epoch)
-        payloads = await self._payload_bytes([order.job_id for order in taken], PAYLOAD_REQUEST)
-        tasks = []
-        for order in taken:
-            record, payload = self._committed.get(order.job_id), payloads.get(order.job_id)
-            if record is None or record.terminal or payload is None:
-                continue
-            tasks.append(
-                CompileTask.of(
-                    record, order.attempt, payload, calibration_id=order.calibration_id, choices=order.choices
-                )
-            )
-        return CompileLease(self._journal.epoch, tuple(tasks))
-
-    async def join_agent(self, info: AgentInfo) -> int:
-        """An agent (again) reports for work. Returns the scheduler's epoch."""
-        await self._ready.wait()
-        self._agents.open(info.name, info.incarnation, self._clock.monotonic())
-        _, performed = self._apply(on.AgentJoined(info))
-        await settled(performed)
-        return self._journal.epoch
-
-    async def report(self, agent: str, incarnation: str, reports: Sequence[RunReport]) -> bool:
-        """Deliver the ends of attempts; they are durable when this returns. False: unknown agent, join again."""
-        await self._ready.wait()
-        box = self._agents.get(agent, incarnation)
-        if box is None:
-            return False
-        box.heard_at = self._clock.monotonic()
-        _, performed = self._apply(on.RunsReported(agent, incarnation, tuple(reports)))
-        await settled(performed)
-        return True
-
-    async def lease(self, agent: str, incarnation: str, capacity: int, reports: Sequence[RunReport]) -> WorkLease:
-        """Acknowledge the last group and wait for the next, in one call."""
-        await self._ready.wait()
-        box = self._agents.get(agent, incarnation)
-        if box is None:
-            return WorkLease(self._journal.epoch, known=False)
-        box.heard_at = self._clock.monotonic()
-        if reports:
-            _, performed = self._apply(on.RunsReported(agent, incarnation, tuple(reports)))
-            await settled(performed)
-        await self._linger(box)
-        self._apply(on.AgentReady(agent, incarnation, capacity))
-        group = await box.take(LEASE_WAIT_S)
-        if group is None:
-            return WorkLease(self._journal.epoch, known=self._agents.get(agent, incarnation) is not None)
-        executables = await self._payload_bytes([member.job_id for member in group.members], PAYLOAD_EXECUTABLE)
-        members = tuple(replace(member, executable=executables.get(member.job_id, b"")) for member in group.members)
-        return WorkLease(self._journal.epoch, replace(group, members=members))
-
-    async def started(self, agent: str, incarnation: str, members: Sequence[tuple[str, int]]) -> None:
-        """The members began to run."""
-        await self._ready.wait()
-        self._apply(on.RunsStarted(agent, incarnation, tuple(members)))
-
-    async def heartbeat(self, beat: Heartbeat) -> bool:
-        """A sign of life. False: unknown agent, join again."""
-        await self._ready.wait()
-        box = self._agents.get(beat.agent, beat.incarnation)
-        if box is None:
-            return False
-        box.heard_at = self._clock.monotonic()
-        self._apply(on.AgentHeard(beat))
-        self._show_progress(beat)
-        return True
-
-    async def compiler_heartbeat(self, compiler: str, incarnation: str) -> bool:
-        """A compiler's sign of life. False: unknown, join again."""
-        await self._ready.wait()
-        box = self._compilers.get(compiler, incarnation)
-        if box is None:
-            return False
-        box.heard_at = self._clock.monotonic()
-        return True
-
-    # ------------------------------------------------------------------------------------------------ inside
-
-    async def _linger(self, box: Mailbox[Any]) -> None:
-        # Somebody who sends one job after the other must not wait for company that never comes.
-        if self._core.live_jobs >= CROWD_JOBS:
-            await box.linger()
-
-    def _show_progress(self, beat: Heartbeat) -> None:
-        # A fraction is shown and not written: it is worth nothing after a restart.
-        moved = self._committed.advance(beat.progress)
-        if moved:
-            self._feed.publish(moved)
-
-    async def _request(self, event: on.Event, job_id: str) -> JobRecord:
-        await self._ready.wait()
-        await self._recall(job_id)
-        before = self._core.record(job_id)
-        _, performed = self._apply(event)
-        await settled(performed)
-        return self._committed.get(job_id) or before

@@ -139,6 +139,9 @@ def core_settings(settings: Settings) -> CoreSettings:
         noise=_noise(settings),
         max_reservation_s=scheduler.reservations.max_ahead,
         max_reservations=scheduler.reservations.max_total,
+        checkpoint_interval_s=settings.quantum_state.checkpoint_interval,
+        kept_checkpoints=settings.quantum_state.kept_checkpoints,
+        paused_timeout_s=scheduler.max_paused_time,
     )
 
 
@@ -188,7 +191,7 @@ def most_engine_bytes(settings: Settings) -> int:
 
 def codec_limits(settings: Settings) -> Limits:
     """The decoder's bounds."""
-    return Limits.from_dict(settings.limits.model_dump())
+    return Limits.from_dict(settings.limits.model_dump(exclude={"state_bytes"}))
 
 
 def compiler_sandbox(settings: Settings) -> Sandbox:

@@ -7,7 +7,7 @@ from typing import Any
 
 from qrtx_ray.model import CompileTask, DeviceInfo, DeviceStatus, Group, JobId, JobRecord
 
-__all__ = ["OWN_KEY", "Changes", "CompileLease", "DeviceState", "SchedulerStatus", "WorkLease"]
+__all__ = ["OWN_KEY", "AgentState", "Changes", "CompileLease", "DeviceState", "SchedulerStatus", "WorkLease"]
 
 OWN_KEY = "\x1f"  #: begins an idempotency key that a replica drew itself; unprintable, so that no client can send one
 
@@ -58,6 +58,20 @@ class DeviceState:
     noise_id: str = ""
     calibrated_at: float | None = None
     probe_fidelity: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AgentState:
+    """An agent as the scheduler sees it now: what it serves, how many attempts it has, whether it is drained, and for how many
+    seconds nothing was heard of it.
+    """
+
+    name: str
+    devices: tuple[str, ...]
+    running: int
+    drained: bool
+    last_heard_s: float
+    incarnation: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,12 +20,12 @@ from qrtx_ray.config import Settings
 from qrtx_ray.errors import DeviceUnavailable
 from qrtx_ray.launch.environment import authentication, free_port, own_agent_port, ray_environment, variables
 from qrtx_ray.launch.occupancy import Occupancy
+from qrtx_ray.launch.resting import Draining, Rest, close_scheduler, rest_file
 
 __all__ = ["LocalRuntime"]
 
 READY_S = 90.0
 SERVE_END_S = 30.0
-DRAIN_S = 2.0
 SERVE_CONTROLLER = ("SERVE_CONTROLLER_ACTOR", "serve")  # name and namespace
 SLOTS = 64  # logical CPUs announced to Ray: the actors reserve none, and nothing else may queue behind a number
 
@@ -54,6 +54,7 @@ class LocalRuntime:
         self._dashboard = dashboard
         self._say = say
         self._started = False
+        self._hurried = False
         self.pids: dict[str, int] = {}
         self._occupancy = Occupancy(settings.paths.storage)
 
@@ -141,43 +142,55 @@ class LocalRuntime:
         while time.monotonic() < deadline:
             try:
                 answer = httpx.get(f"{self.url}/v1/health", headers=headers, timeout=5.0, trust_env=False)
-                health = answer.json().get("details") if answer.status_code == httpx.codes.OK else None
-                if health and health.get("ready"):
+                health = answer.json().get("details")
+                if health and (health.get("ready") or self._serves_without_jobs(health)):
                     return
             except (httpx.HTTPError, ValueError):
                 health = None
             time.sleep(0.05)
         raise DeviceUnavailable(f"the HTTP front at {self.url} was not ready within {READY_S:g} s (health: {health})")
 
-    def stop(self) -> None:
-        """End every process that was started here. Runs that are over within a moment are waited for; the others are taken
-        up again when the storage is next used.
+    def _serves_without_jobs(self, health: dict[str, Any]) -> bool:
+        """Whether it is up all the same, but its storage has no room or cannot be written: what is kept can be read."""
+        storage = health.get("storage") or {}
+        if storage.get("accepting", True):
+            return False
+        self._say(f"no jobs are accepted for now: {storage.get('reason')}")
+        return True
+
+    def hurry(self) -> None:
+        """Do not wait for runs to end their slices, neither now nor later."""
+        self._hurried = True
+
+    def stop(self) -> Rest:
+        """Come to rest, and end every process that was started here: runs end their slice and keep their progress, within
+        ``server.drain_time``. At the next start on the storage they go on from there.
         """
+        rest = Rest()
         if self._started:
             self._started = False
             forget_connection(self.settings.paths.storage)
             self._say("shutting down")
+            draining = Draining(_agents(list(self.pids)), self.settings.server.drain_time)
             _end_serve()
-            _drain_agents(list(self.pids))
+            rest = draining.wait(lambda: self._hurried)
+            close_scheduler()
+            if rest.words():
+                self._say(rest.words())
+            rest.write(rest_file(self.settings.paths.storage))
         import ray
 
         if ray.is_initialized():
             ray.shutdown()
         self._occupancy.leave()
+        return rest
 
 
-def _drain_agents(names: list[str]) -> None:
-    """Let the agents finish what is nearly done; nothing is lost with what is not."""
-    import ray
-
+def _agents(names: list[str]) -> list[tuple[str, Any]]:
     from qrtx_ray.actors.names import DEVICE_AGENT_PREFIX, find_actor
 
-    handles = [find_actor(name) for name in names if name.startswith(DEVICE_AGENT_PREFIX)]
-    agents = [agent for agent in handles if agent is not None]
-    try:
-        ray.get([agent.drain.remote(DRAIN_S) for agent in agents], timeout=2 * DRAIN_S)
-    except ray.exceptions.RayError:
-        logging.getLogger("qrtx").debug("an agent is gone")
+    handles = [(name, find_actor(name)) for name in names if name.startswith(DEVICE_AGENT_PREFIX)]
+    return [(name, agent) for name, agent in handles if agent is not None]
 
 
 def _end_serve() -> None:

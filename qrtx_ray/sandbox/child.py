@@ -14,8 +14,9 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from qrtx_ray.errors import ErrorInfo, ExecuteError, QrtxError, ResourceExhausted
+from qrtx_ray.sandbox.area import Mapped
 from qrtx_ray.sandbox.confinement import confine, die_with_parent
-from qrtx_ray.sandbox.frames import FrameError, Kind, receive_now, send_now, waits
+from qrtx_ray.sandbox.frames import FrameError, Kind, receive_call, receive_now, send_now, waits
 from qrtx_ray.sandbox.limits import SandboxLimits, release_reserve
 
 __all__ = ["Caller", "Handler", "run"]
@@ -31,6 +32,8 @@ class Caller:
     def __init__(self, sock: socket.socket, limits: SandboxLimits) -> None:
         self._sock = sock
         self._limits = limits
+        self._descriptor: int | None = None
+        self._mapped: Mapped | None = None
 
     def __call__(self, event: dict[str, Any]) -> None:
         send_now(self._sock, Kind.EVENT, event, self._limits.frame_bytes)
@@ -45,16 +48,39 @@ class Caller:
             notes.append(frame[1])
         return notes
 
+    def area(self, nbytes: int | None = None) -> memoryview | None:
+        """The first `nbytes` (None: all) of the memory that the caller shares for this call, writable and the same on both
+        sides; None when the call has none, not so much, or this process may map no more. Not to be used after the call.
+        """
+        if self._descriptor is None:
+            return None
+        if self._mapped is None:
+            self._mapped = Mapped(self._descriptor)
+        return self._mapped.view(nbytes)
+
     def next_call(self) -> dict[str, Any] | None:
-        """The message of the next call; None when there will be none."""
-        while (frame := receive_now(self._sock, self._limits.frame_bytes)) is not None:
-            if frame[0] is Kind.CALL:
-                return frame[1]
+        """The message of the next call; None when there will be none. The area of the call before is given back."""
+        self._leave_area()
+        while (frame := receive_call(self._sock, self._limits.frame_bytes)) is not None:
+            kind, body, self._descriptor = frame
+            if kind is Kind.CALL:
+                return body
+            self._leave_area()
         return None
+
+    def _leave_area(self) -> None:
+        descriptor, mapped = self._descriptor, self._mapped
+        self._descriptor = self._mapped = None
+        if mapped is not None:
+            mapped.close()
+        if descriptor is not None:
+            os.close(descriptor)
 
 
 Handler = Callable[[dict[str, Any], Caller], dict[str, Any]]
-"""``handler(message, caller) -> reply``; ``caller(event)`` sends an event, ``caller.interrupts()`` asks for notes."""
+"""``handler(message, caller) -> reply``; ``caller(event)`` sends an event, ``caller.interrupts()`` asks for notes, and
+``caller.area()`` for the shared memory of the call.
+"""
 
 
 def run(descriptor: int, zygote: int, limits: SandboxLimits) -> NoReturn:
@@ -106,6 +132,7 @@ def _serve(sock: socket.socket, limits: SandboxLimits) -> None:
         try:
             reply = handler(message, caller)
             send_now(sock, Kind.REPLY, reply, limits.frame_bytes)
+            del reply, message  # whatever of them looks at the area would keep it mapped
         except BaseException as error:  # noqa: BLE001  # a Rust panic is not an Exception
             _send_error(sock, error, limits)
 

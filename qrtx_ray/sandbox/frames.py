@@ -7,7 +7,10 @@ a structure of a hundred times n.
 
 from __future__ import annotations
 
+import array
 import asyncio
+import contextlib
+import os
 import socket
 import struct
 from enum import IntEnum
@@ -22,7 +25,9 @@ __all__ = [
     "Kind",
     "pack",
     "receive",
+    "receive_call",
     "receive_now",
+    "send",
     "send_now",
     "unpack",
     "waits",
@@ -128,12 +133,51 @@ def receive_now(sock: socket.socket, limit_bytes: int) -> tuple[Kind, dict[str, 
         FrameError: Not a frame, too large, or cut short.
     """
     header = bytearray(_HEADER.size)
-    if not _fill_now(sock, header):
+    return _body_now(sock, header, limit_bytes) if _fill_now(sock, header) else None
+
+
+def receive_call(sock: socket.socket, limit_bytes: int) -> tuple[Kind, dict[str, Any], int | None] | None:
+    """As `receive_now`, with the descriptor that came along with the frame, or None where none did."""
+    header, descriptors = bytearray(_HEADER.size), array.array("i")
+    count, ancillary, _, _ = sock.recvmsg_into(
+        [header], socket.CMSG_SPACE(descriptors.itemsize), socket.MSG_CMSG_CLOEXEC
+    )
+    for level, kind, data in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            descriptors.frombytes(data[: len(data) - len(data) % descriptors.itemsize])
+    passed = descriptors[0] if descriptors else None
+    try:
+        if not count or not _fill_now(sock, memoryview(header)[count:]):
+            frame = None
+        else:
+            frame = _body_now(sock, header, limit_bytes)
+    except BaseException:
+        _drop(passed)
+        raise
+    if frame is None:
+        _drop(passed)
         return None
-    size = _HEADER.unpack(header)[0]
-    _check(size, limit_bytes)
-    payload = bytearray(size)
-    return unpack(payload) if _fill_now(sock, payload) else None
+    return *frame, passed
+
+
+async def send(sock: socket.socket, frame: bytes, descriptor: int | None = None) -> None:
+    """Send a packed frame from the parent, and with it a descriptor, which stays open here.
+
+    Raises:
+        OSError: The other end is gone.
+    """
+    loop = asyncio.get_running_loop()
+    if descriptor is None:
+        await loop.sock_sendall(sock, frame)
+        return
+    # With the length alone: the kernel takes four bytes whole or not at all, so a descriptor is never sent twice.
+    while True:
+        try:
+            socket.send_fds(sock, [frame[: _HEADER.size]], [descriptor])
+            break
+        except BlockingIOError:
+            await _writable(sock)
+    await loop.sock_sendall(sock, memoryview(frame)[_HEADER.size :])
 
 
 async def receive(sock: socket.socket, limit_bytes: int) -> tuple[Kind, dict[str, Any]] | None:
@@ -161,7 +205,30 @@ def waits(sock: socket.socket) -> bool:
     return True
 
 
-def _fill_now(sock: socket.socket, buffer: bytearray) -> bool:
+def _body_now(sock: socket.socket, header: bytearray, limit_bytes: int) -> tuple[Kind, dict[str, Any]] | None:
+    size = _HEADER.unpack(header)[0]
+    _check(size, limit_bytes)
+    payload = bytearray(size)
+    return unpack(payload) if _fill_now(sock, payload) else None
+
+
+def _drop(descriptor: int | None) -> None:
+    if descriptor is not None:
+        with contextlib.suppress(OSError):
+            os.close(descriptor)
+
+
+async def _writable(sock: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    room = asyncio.Event()
+    loop.add_writer(sock.fileno(), room.set)
+    try:
+        await room.wait()
+    finally:
+        loop.remove_writer(sock.fileno())
+
+
+def _fill_now(sock: socket.socket, buffer: bytearray | memoryview) -> bool:
     view = memoryview(buffer)
     while view:
         count = sock.recv_into(view)

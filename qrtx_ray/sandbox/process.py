@@ -14,8 +14,9 @@ from collections.abc import Callable
 from typing import Any
 
 from qrtx_ray.errors import ErrorInfo, ExecutionTimeout, InternalError, QrtxError, WorkerDied
+from qrtx_ray.sandbox.area import is_sealed
 from qrtx_ray.sandbox.forker import Child, Exit, Forker
-from qrtx_ray.sandbox.frames import FrameError, Kind, pack, receive
+from qrtx_ray.sandbox.frames import FrameError, Kind, pack, receive, send
 from qrtx_ray.sandbox.interrupts import Interrupts
 from qrtx_ray.sandbox.limits import SandboxLimits
 
@@ -79,6 +80,7 @@ class Sandbox:
         deadline_s: float,
         on_event: OnEvent | None = None,
         interrupts: Interrupts | None = None,
+        area: int | None = None,
     ) -> dict[str, Any]:
         """Have `message` answered.
 
@@ -87,12 +89,13 @@ class Sandbox:
             deadline_s: Seconds from the moment the child gets the message; then it is killed.
             on_event: Called with each event before the reply. When it raises, the child is killed.
             interrupts: A way to reach the handler until it has answered; new for every call.
+            area: Descriptor of an `area.Area`, memory that the handler may use and this process sees; stays the caller's.
 
         Raises:
             ExecutionTimeout: The deadline passed.
             WorkerDied: The child died, or sent what is not a frame.
             ResourceExhausted: The child ran out of memory.
-            InternalError: `message` is not plain data or too large.
+            InternalError: `message` is not plain data or too large, or `area` could be resized by the child.
             QrtxError: What the handler raised.
         """
         try:
@@ -100,11 +103,14 @@ class Sandbox:
         except FrameError as error:
             msg = f"the message for the worker cannot be sent: {error}"
             raise InternalError(msg) from error
+        if area is not None and not is_sealed(area):
+            msg = "the memory of the call has no seals; whoever resized it could bring this process down"
+            raise InternalError(msg)
         async with self._lock:
             child = await self._ready_child()
             try:
                 async with asyncio.timeout(deadline_s):
-                    kind, body = await self._exchange(child, frame, Kind.REPLY, on_event, interrupts)
+                    kind, body = await self._exchange(child, frame, Kind.REPLY, on_event, interrupts, area)
             except TimeoutError:
                 await self._bury(child)
                 msg = f"the run took longer than {deadline_s:g} s and was stopped"
@@ -152,10 +158,11 @@ class Sandbox:
         expected: Kind,
         on_event: OnEvent | None = None,
         interrupts: Interrupts | None = None,
+        area: int | None = None,
     ) -> tuple[Kind, dict[str, Any]]:
         # A connection that breaks here is not the last word: the child may have sent an error before it ended.
         with contextlib.suppress(ConnectionError):
-            await asyncio.get_running_loop().sock_sendall(child.sock, frame)
+            await send(child.sock, frame, area)
         if interrupts is not None:
             interrupts.begin(child)
         while True:
@@ -176,6 +183,7 @@ class Sandbox:
                 raise WorkerDied(msg)
             if on_event is not None:
                 on_event(body)
+            await asyncio.sleep(0)  # one that never stops talking must hold up neither its deadline nor anybody else
 
     async def _inquest(self, child: Child) -> str:
         """Why the child, whose end of the socket is closed, is dead."""

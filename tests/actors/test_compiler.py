@@ -13,7 +13,7 @@ from qrtx_ray.actors import compiler as compilers
 from qrtx_ray.actors.compiler import CompilerActor
 from qrtx_ray.actors.names import SCHEDULER
 from qrtx_ray.actors.wire import CompileLease
-from qrtx_ray.errors import DecodeError, ExecutionTimeout, WorkerDied
+from qrtx_ray.errors import DecodeError, ExecutionTimeout, StoreFull, WorkerDied
 from qrtx_ray.model import CompileTask, PayloadFormat, Program
 from qrtx_ray.store.circuit_fs import CircuitFS
 
@@ -198,6 +198,15 @@ async def test_a_file_the_child_may_not_write_is_not_written(bench, name, tmp_pa
     assert report.error is not None
     assert not bench.files.exists(job_id(1))
     assert not (tmp_path.parent / "escape").exists()
+
+
+async def test_a_full_disk_does_not_fail_a_job_that_compiled(bench, monkeypatch):
+    def full(*_):
+        raise StoreFull("no space is left for files")
+
+    monkeypatch.setattr(CircuitFS, "write_artefacts", full)
+    [report] = await bench.compile(1)
+    assert (report.error, report.executable) == (None, b"x")
 
 
 async def test_reports_survive_a_scheduler_in_trouble(bench):

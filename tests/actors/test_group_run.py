@@ -7,13 +7,13 @@ from dataclasses import replace
 
 import pytest
 
+from qrtx_ray.actors import group_run
 from qrtx_ray.actors.group_run import GroupRun
-from qrtx_ray.errors import ExecutionTimeout, PersistError, StoreFull, WorkerDied
+from qrtx_ray.errors import ExecutionTimeout, StoreConflict, StoreFull, WorkerDied
 from qrtx_ray.model import Group
-from qrtx_ray.sandbox.frames import unpack
 from qrtx_ray.store.circuit_fs import CircuitFS
 
-from .building import DEVICE, ScriptedSandbox, group, honest, job_id, member, outcome, until
+from .building import DEVICE, MemoryKeeper, ScriptedSandbox, all_reports, group, honest, job_id, member, outcome, until
 
 
 @pytest.fixture
@@ -21,14 +21,19 @@ def files(tmp_path):
     return CircuitFS(str(tmp_path))
 
 
+async def unheard(kept):
+    """A scheduler that never answers."""
+    await asyncio.Event().wait()
+
+
 def run_of(behave, files, *numbers):
     box = ScriptedSandbox(behave)
-    return GroupRun(group(*numbers), box, files), box
+    return GroupRun(group(*numbers), box, files, MemoryKeeper(), unheard), box
 
 
 async def reports_of(run):
     await run.execute()
-    return {report.job_id: report for report in await run.keep()}
+    return {report.job_id: report for report in await all_reports(run)}
 
 
 async def test_a_whole_group_runs_in_one_call_and_its_results_are_on_disk(files):
@@ -169,8 +174,8 @@ def leaving(checkpoint=b"half", progress=0.5, **fields):
 
     def behave_with(box):
         async def behave(ids, emit):
-            await until(lambda: box.line._notes)
-            asked = {job for frame in box.line._notes for job in unpack(frame[4:])[1]["preempt"]}
+            await until(lambda: box.notes("preempt"))
+            asked = box.notes("preempt")
             left = {"preempted": True, "checkpoint": checkpoint, "progress": progress, "results": b"", **fields}
             return {"outcomes": [outcome(job, **(left if job in asked else {})) for job in ids]}
 
@@ -179,76 +184,106 @@ def leaving(checkpoint=b"half", progress=0.5, **fields):
     return behave_with
 
 
-def preempted_run(files, members, behave_with):
+def run_with(files, members, behave_with, keeper=None, announce=unheard):
     box = ScriptedSandbox(None)
     box._behave = behave_with(box)
-    return GroupRun(Group("group", DEVICE, tuple(members), "noise"), box, files), box
+    return GroupRun(
+        Group("group", DEVICE, tuple(members), "noise"), box, files, keeper or MemoryKeeper(), announce
+    ), box
 
 
-async def test_a_running_member_makes_way_its_progress_is_a_file_and_the_others_end_as_ever(files):
-    run, box = preempted_run(files, [member(1), member(2)], leaving())
+async def test_a_running_member_makes_way_its_progress_is_kept_and_the_others_end_as_ever(files):
+    keeper = MemoryKeeper()
+    run, box = run_with(files, [member(1), member(2)], leaving(), keeper)
     task = asyncio.create_task(reports_of(run))
     await until(lambda: box.calls)
-    assert run.preempt([(job_id(1), 1), (job_id(2), 7), (job_id(9), 1)]) == [(job_id(1), 1)]
+    for _ in range(2):
+        assert run.preempt([(job_id(1), 1), (job_id(2), 7), (job_id(9), 1)]) == [(job_id(1), 1)]
+    assert box.notes("preempt") == [job_id(1)], "once is enough"
     reports = await task
     assert box.calls == [[job_id(1), job_id(2)]], "nobody ran twice"
     left = reports[job_id(1)]
     assert (left.preempted, left.progress, left.error, left.sha256, left.qpu_s) == (True, 0.5, None, None, 0.0)
-    assert files.read_checkpoint(job_id(1), left.checkpoint_sha256) == b"half"
+    assert (left.checkpoint.sequence, left.checkpoint.attempt, left.checkpoint.progress) == (1, 1, 0.5)
+    assert keeper.bodies[left.checkpoint.sha256] == b"half"
     assert reports[job_id(2)].sha256 is not None
     assert not reports[job_id(2)].preempted
 
 
 async def test_kept_progress_goes_to_the_child_of_a_later_attempt(files):
-    digest = files.write_checkpoint(job_id(1), b"half")
-    box = ScriptedSandbox(honest)
-    members = (member(2), replace(member(1, attempt=2), checkpoint_sha256=digest), member(3))
-    run = GroupRun(Group("group", DEVICE, members, "noise"), box, files)
+    keeper = MemoryKeeper()
+    ref = keeper.put(job_id(1), 3, b"half")
+    members = (member(2), replace(member(1, attempt=2), checkpoints=(ref,)), member(3))
+    run, box = run_with(files, members, lambda _: honest, keeper)
     reports = await reports_of(run)
     assert box.calls == [[job_id(2)], [job_id(1)], [job_id(3)]], "one that goes on runs alone"
     assert [entry["checkpoint"] for message in box.messages for entry in message["members"]] == [b"", b"half", b""]
     assert {message["noise_id"] for message in box.messages} == {"noise"}
     assert reports[job_id(1)].sha256 is not None
+    assert reports[job_id(1)].refused == ()
 
 
-@pytest.mark.parametrize("kept", ["nothing", "another file", "unreadable"])
-async def test_kept_progress_that_is_not_there_means_to_begin_anew(files, monkeypatch, kept):
-    if kept == "another file":
-        files.write_checkpoint(job_id(1), b"of a later attempt")
-    if kept == "unreadable":
-        monkeypatch.setattr(files, "read_checkpoint", refuse(PersistError("the file system refused (EIO)")))
-    box = ScriptedSandbox(honest)
-    run = GroupRun(Group("g", DEVICE, (replace(member(1, 2), checkpoint_sha256="ab" * 32),)), box, files)
-    reports = await reports_of(run)
+@pytest.mark.parametrize("lost", [1, 2])
+async def test_of_several_checkpoints_the_newest_that_can_be_read_is_used_and_the_others_are_named(files, lost):
+    keeper = MemoryKeeper()
+    refs = tuple(keeper.put(job_id(1), number, f"{number}".encode()) for number in (3, 2, 1))
+    for ref in refs[:lost]:
+        del keeper.bodies[ref.sha256]
+    run, box = run_with(files, [replace(member(1, 2), checkpoints=refs)], lambda _: honest, keeper)
+    report = (await reports_of(run))[job_id(1)]
+    assert box.messages[0]["members"][0]["checkpoint"] == f"{3 - lost}".encode()
+    assert report.refused == refs[:lost]
+
+
+async def test_kept_progress_that_is_not_there_means_to_begin_anew(files):
+    ref = MemoryKeeper().put(job_id(1), 1, b"half")
+    run, box = run_with(files, [replace(member(1, 2), checkpoints=(ref,))], lambda _: honest)
+    report = (await reports_of(run))[job_id(1)]
     assert box.messages[0]["members"][0]["checkpoint"] == b""
-    assert reports[job_id(1)].error is None
+    assert (report.error, report.refused) == (None, (ref,))
+
+
+async def test_a_checkpoint_the_engine_has_no_use_for_is_named_and_the_result_counts(files):
+    keeper = MemoryKeeper()
+    refs = (keeper.put(job_id(1), 2, b"of another program"), keeper.put(job_id(1), 1, b"x"))
+
+    async def behave(ids, emit):
+        return {"outcomes": [outcome(ids[0], anew="the program is another one")]}
+
+    run, _ = run_with(files, [replace(member(1, 2), checkpoints=refs)], lambda _: behave, keeper)
+    report = (await reports_of(run))[job_id(1)]
+    assert (report.error, report.refused) == (None, refs[:1])
 
 
 async def test_a_child_that_dies_of_kept_progress_is_not_given_it_again(files):
-    digest = files.write_checkpoint(job_id(1), b"poison")
+    keeper = MemoryKeeper()
+    refs = (keeper.put(job_id(1), 2, b"poison"), keeper.put(job_id(1), 1, b"older"))
 
-    async def behave(ids, emit):
-        if box.messages[-1]["members"][0]["checkpoint"]:
-            raise WorkerDied("the process that ran it was killed by signal 11 (SIGSEGV)")
-        return await honest(ids, emit)
+    def behave_with(box):
+        async def behave(ids, emit):
+            if box.messages[-1]["members"][0]["checkpoint"] == b"poison":
+                raise WorkerDied("the process that ran it was killed by signal 11 (SIGSEGV)")
+            return await honest(ids, emit)
 
-    box = ScriptedSandbox(behave)
-    run = GroupRun(Group("g", DEVICE, (replace(member(1, 2), checkpoint_sha256=digest),)), box, files)
-    assert (await reports_of(run))[job_id(1)].error is None
-    assert len(box.calls) == 2
+        return behave
+
+    run, box = run_with(files, [replace(member(1, 2), checkpoints=refs)], behave_with, keeper)
+    report = (await reports_of(run))[job_id(1)]
+    assert report.error is None
+    assert [message["members"][0]["checkpoint"] for message in box.messages] == [b"poison", b"older"]
+    assert report.refused == (), "it may have been something else"
 
 
 async def test_members_that_wait_in_the_group_go_back_at_once_with_what_they_came_with(files):
-    digest = files.write_checkpoint(job_id(2), b"half")
-    gate = asyncio.Event()
+    gate, keeper = asyncio.Event(), MemoryKeeper()
+    ref = keeper.put(job_id(2), 4, b"half")
 
     async def behave(ids, emit):
         await gate.wait()
         return await honest(ids, emit)
 
-    box = ScriptedSandbox(behave)
-    members = (member(1), replace(member(2, 2), checkpoint_sha256=digest), member(3))
-    run = GroupRun(Group("g", DEVICE, members), box, files)
+    members = (member(1), replace(member(2, 2), checkpoints=(ref,)), member(3))
+    run, box = run_with(files, members, lambda _: behave, keeper)
     task = asyncio.create_task(reports_of(run))
     await until(lambda: box.calls)
     assert run.preempt([(job_id(2), 2), (job_id(3), 1)]) == [(job_id(2), 2), (job_id(3), 1)]
@@ -256,9 +291,10 @@ async def test_members_that_wait_in_the_group_go_back_at_once_with_what_they_cam
     gate.set()
     reports = await task
     assert box.calls == [[job_id(1)]]
-    assert (reports[job_id(2)].preempted, reports[job_id(2)].checkpoint_sha256) == (True, digest)
-    assert (reports[job_id(3)].preempted, reports[job_id(3)].checkpoint_sha256) == (True, None)
-    assert files.read_checkpoint(job_id(2), digest) == b"half"
+    second, third = reports[job_id(2)], reports[job_id(3)]
+    assert (second.preempted, second.checkpoint, second.progress, second.refused) == (True, None, 0.4, ())
+    assert (third.preempted, third.checkpoint, third.progress) == (True, None, 0.0)
+    assert keeper.drafts == []
 
 
 async def test_a_group_preempted_before_it_began_never_runs(files):
@@ -271,7 +307,7 @@ async def test_a_group_preempted_before_it_began_never_runs(files):
 
 async def test_one_that_is_to_make_way_does_not_run_again_when_the_child_dies(files):
     async def behave(ids, emit):
-        await until(lambda: box.line._notes)
+        await until(lambda: box.notes("preempt"))
         raise WorkerDied("gone")
 
     run, box = run_of(behave, files, 1)
@@ -280,7 +316,7 @@ async def test_one_that_is_to_make_way_does_not_run_again_when_the_child_dies(fi
     run.preempt([(job_id(1), 1)])
     report = (await task)[job_id(1)]
     assert len(box.calls) == 1
-    assert (report.preempted, report.checkpoint_sha256, report.error) == (True, None, None)
+    assert (report.preempted, report.checkpoint, report.error) == (True, None, None)
 
 
 async def test_one_that_ends_before_it_hears_has_its_results(files):
@@ -300,24 +336,36 @@ async def test_one_that_ends_before_it_hears_has_its_results(files):
     assert files.read_results(job_id(1), report.sha256)
 
 
-async def test_a_child_that_makes_way_unasked_fails_its_job_instead_of_sending_it_round_for_ever(files):
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"preempted": True, "checkpoint": b"x", "progress": 0.5, "results": b""},
+        {"preempted": True, "checkpoint": b"", "progress": 0.0, "results": b""},
+        {"partial": True, "progress": 0.5},
+        {"partial": "yes", "progress": 0.5},
+    ],
+)
+async def test_a_child_that_makes_way_or_concludes_unasked_fails_its_job_instead_of_sending_it_round_for_ever(
+    files, said
+):
     async def behave(ids, emit):
-        return {"outcomes": [outcome(ids[0], preempted=True, checkpoint=b"x", progress=0.5, results=b"")]}
+        return {"outcomes": [outcome(ids[0], **said)]}
 
     run, _ = run_of(behave, files, 1)
     assert "cannot be read" in (await reports_of(run))[job_id(1)].error.message
 
 
-async def test_progress_that_cannot_be_written_leaves_what_was_kept_before(files, monkeypatch):
-    digest = files.write_checkpoint(job_id(1), b"a third")
-    run, box = preempted_run(files, [replace(member(1, 2), checkpoint_sha256=digest)], leaving(b"half"))
-    monkeypatch.setattr(files, "write_checkpoint", refuse(StoreFull("no space is left for files")))
+async def test_progress_that_cannot_be_written_leaves_what_was_kept_before(files):
+    keeper = MemoryKeeper()
+    ref = keeper.put(job_id(1), 3, b"a third")
+    keeper.broken = StoreFull("no space is left for files")
+    run, box = run_with(files, [replace(member(1, 2), checkpoints=(ref,))], leaving(b"half"), keeper)
     task = asyncio.create_task(reports_of(run))
     await until(lambda: box.calls)
     run.preempt([(job_id(1), 2)])
     report = (await task)[job_id(1)]
-    assert (report.preempted, report.error, report.checkpoint_sha256) == (True, None, digest)
-    assert files.read_checkpoint(job_id(1), digest) == b"a third"
+    assert (report.preempted, report.error, report.checkpoint, report.progress) == (True, None, None, 0.3)
+    assert report.refused == ()
 
 
 async def test_a_member_stopped_while_it_makes_way_is_stopped(files):
@@ -330,13 +378,6 @@ async def test_a_member_stopped_while_it_makes_way_is_stopped(files):
     run.preempt([(job_id(1), 1)])
     assert run.stop(job_id(1), 1)
     assert [report.error.code for report in (await task).values()] == ["stopped"]
-
-
-def refuse(error):
-    def refused(*_):
-        raise error
-
-    return refused
 
 
 async def test_a_member_the_engine_is_silent_about_fails_and_is_not_run_for_ever(files):
@@ -411,14 +452,66 @@ async def test_an_error_of_the_engine_is_passed_on_bounded(files):
     assert (error.retryable, error.field) == (False, None)
 
 
-async def test_results_that_cannot_be_written_are_an_error_worth_a_retry(files, monkeypatch):
-    def full(*_):
-        raise StoreFull("no space is left for files; nothing of the call was kept")
+class FullDisk:
+    """Refuses results while it has no `room`, but those of the job that `fits`; `tried` counts."""
 
-    monkeypatch.setattr(files, "write_results", full)
+    def __init__(self, files, monkeypatch) -> None:
+        self.room, self.tried, self._write = False, 0, files.write_results
+        self.fits = ""
+        monkeypatch.setattr(files, "write_results", self._try)
+        monkeypatch.setattr(group_run, "WRITE_AGAIN_S", 0.002)
+
+    def _try(self, *arguments):
+        self.tried += 1
+        if not self.room and arguments[0] != self.fits:
+            raise StoreFull("no space is left for files; nothing of the call was kept")
+        return self._write(*arguments)
+
+
+async def test_results_that_cannot_be_written_are_kept_until_they_can(files, monkeypatch):
+    disk = FullDisk(files, monkeypatch)
+    run, box = run_of(honest, files, 1)
+    task = asyncio.create_task(reports_of(run))
+    await until(lambda: disk.tried > 3)
+    disk.room = True
+    report = (await task)[job_id(1)]
+    assert report.error is None
+    assert files.read_results(job_id(1), report.sha256) == b"results of " + job_id(1).encode()
+    assert len(box.calls) == 1
+
+
+async def test_results_that_cannot_be_written_are_given_up_when_nobody_wants_them(files, monkeypatch):
+    disk = FullDisk(files, monkeypatch)
     run, _ = run_of(honest, files, 1)
-    error = (await reports_of(run))[job_id(1)].error
-    assert (error.code, error.retryable) == ("store_full", True)
+    task = asyncio.create_task(reports_of(run))
+    await until(lambda: disk.tried > 3)
+    assert not run.stop(job_id(1), 2)
+    assert run.stop(job_id(1), 1)
+    assert (await task)[job_id(1)].error.code == "stopped"
+    assert not run.stop(job_id(1), 1)
+
+
+async def test_nobody_waits_for_the_results_of_another_that_cannot_be_written(files, monkeypatch):
+    monkeypatch.setattr(group_run, "TOGETHER_S", 0.002)
+    disk = FullDisk(files, monkeypatch)
+    disk.fits = job_id(2)
+    run, _ = run_of(honest, files, 1, 2, 3)
+    await run.execute()
+    told = []
+    async for reports in run.keep():
+        told += [report.job_id for report in reports]
+        disk.room = told != []
+    assert told[0] == job_id(2)
+    assert sorted(told) == [job_id(1), job_id(2), job_id(3)]
+
+
+async def test_results_whose_job_is_gone_are_an_error_at_once(files, monkeypatch):
+    def gone(*_):
+        raise StoreConflict("the job's folder was removed while its results were written")
+
+    monkeypatch.setattr(files, "write_results", gone)
+    run, _ = run_of(honest, files, 1)
+    assert (await reports_of(run))[job_id(1)].error.code == "store_conflict"
 
 
 async def test_progress_is_kept_within_bounds_and_only_for_members_at_work(files):
@@ -427,14 +520,14 @@ async def test_progress_is_kept_within_bounds_and_only_for_members_at_work(files
     async def behave(ids, emit):
         for fraction in (0.25, 7.5, -1.0, float("nan"), "half"):
             emit({"job_id": ids[0], "progress": fraction})
-            seen.append(run.progress()[0][2])
+            seen.append(run.progress()[0][2:])
         emit({"job_id": job_id(9), "progress": 0.5})
         return await honest(ids, emit)
 
     run, _ = run_of(behave, files, 1)
     await reports_of(run)
-    assert seen == [0.25, 1.0, 0.0, 0.0, 0.0]
-    assert [job for job, _, _ in run.progress()] == [job_id(1)]
+    assert [fraction for fraction, _ in seen] == [0.25, 1.0, 0.0, 0.0, 0.0]
+    assert [job for job, *_ in run.progress()] == [job_id(1)]
 
 
 async def test_an_agent_that_ends_takes_its_call_with_it(files):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -132,12 +133,32 @@ def test_progress_is_shown_of_the_present_attempt_and_never_goes_back():
     committed = CommittedRecords(10)
     committed.update([record(1, TaskState.EXECUTING, attempt=2, progress=0.5), record(2, attempt=1)])
     moved = committed.advance(
-        [(job_id(1), 2, 0.75), (job_id(1), 1, 0.9), (job_id(2), 1, 0.9), (job_id(3), 1, 0.9), (job_id(1), 2, 0.1)]
+        [
+            (job_id(1), 2, 0.75, 3),
+            (job_id(1), 1, 0.9, 9),
+            (job_id(2), 1, 0.9, 1),
+            (job_id(3), 1, 0.9, 1),
+            (job_id(1), 2, 0.1, 1),
+            (job_id(1), 2, 0.1, 4),
+        ]
     )
-    assert [(entry.id, entry.progress) for entry in moved] == [(job_id(1), 0.75)]
+    assert [(entry.id, entry.progress, entry.slices) for entry in moved] == [(job_id(1), 0.75, 3), (job_id(1), 0.75, 4)]
     shown = committed.get(job_id(1))
     assert shown is not None
-    assert shown.progress == 0.75
+    assert (shown.progress, shown.slices) == (0.75, 4)
+
+
+def test_what_is_written_in_the_middle_of_a_run_does_not_take_its_progress_back():
+    committed = CommittedRecords(10)
+    running = record(1, TaskState.EXECUTING, attempt=1)
+    committed.update([running])
+    committed.advance([(job_id(1), 1, 0.75, 3)])
+    [news] = committed.update([replace(running, version=2, tags=("t",))])
+    assert (news.version, news.tags, news.progress, news.slices) == (2, ("t",), 0.75, 3)
+    [news] = committed.update([replace(running, version=3, state=TaskState.PAUSED, progress=0.5)])
+    assert (news.progress, news.slices) == (0.5, 0), "what is kept counts when it stands still"
+    [news] = committed.update([replace(running, version=4, attempt=2, progress=0.5)])
+    assert (news.progress, news.slices) == (0.5, 0)
 
 
 def test_payloads_are_kept_up_to_a_size_the_oldest_going_first():
@@ -206,3 +227,40 @@ def test_leases_are_listed_by_device(device, agents):
     for agent in ("a", "b"):
         live.occupy(lease(agent, 1))
     assert [entry.agent for entry in live.leases(device)] == agents
+
+
+def test_a_lease_has_a_number_that_grows():
+    live = LiveQubits(10, first_fence=100)
+    numbers = [live.occupy(lease("a", 1)), live.occupy(lease("b", 1)), live.occupy(lease("a", 1))]
+    assert numbers == [101, 102, 103]
+    assert sorted(entry.fence for entry in live.leases()) == [102, 103]
+
+
+def test_a_superseded_incarnation_is_never_heard_again_and_one_given_up_may_return():
+    live = LiveQubits(10)
+    live.greet("a", "1")
+    live.give_up("a", "1")
+    live.greet("a", "1")
+    assert live.expects("a", "1")
+    live.greet("a", "2")
+    live.occupy(lease("a", 3, "2"))
+    assert not live.greet("a", "1")
+    assert live.expects("a", "2")
+    assert live.alive == 3
+
+
+def test_an_earlier_scheduler_gives_nothing_up():
+    live = LiveQubits(10)
+    live.greet("a", "1")
+    assert not live.give_up("a", "0", epoch=5)
+    assert not live.give_up("a", "1", epoch=4)
+    assert live.expects("a", "1")
+    assert live.give_up("a", "1", epoch=5)
+
+
+def test_qubits_are_counted_by_device():
+    live = LiveQubits(100)
+    assert live.by_device() == {}
+    live.occupy(lease("a", 2))
+    live.occupy(lease("b", 3))
+    assert live.by_device() == {"d": 5}

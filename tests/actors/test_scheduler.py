@@ -225,8 +225,8 @@ async def test_a_silent_agent_is_given_up_and_its_work_leased_anew(house, monkey
     class Manager:
         reclaimed: list[tuple[str, str]] = []  # noqa: RUF012
 
-        async def reclaim(self, agent, incarnation):
-            self.reclaimed.append((agent, incarnation))
+        async def reclaim(self, agent, incarnation, epoch):
+            self.reclaimed.append((agent, incarnation, epoch))
 
     cluster.add("qrtx-state-manager", Manager())
     job = await executing(house)
@@ -237,7 +237,7 @@ async def test_a_silent_agent_is_given_up_and_its_work_leased_anew(house, monkey
     [member] = (await house.lease(name="other")).members
     assert member.attempt == 2
     await until(lambda: Manager.reclaimed)
-    assert Manager.reclaimed == [("agent", "1")]
+    assert Manager.reclaimed == [("agent", "1", 1)]
 
 
 async def test_a_stranger_is_asked_to_join(house):
@@ -274,9 +274,9 @@ async def test_a_lost_compilers_jobs_go_to_the_next(house):
 async def test_progress_is_shown_to_followers_and_not_written(house):
     job = await executing(house)
     cursor = (await house.scheduler.follow(0, 0)).cursor
-    assert await house.beat((job, 1), progress=((job, 1, 0.5),))
+    assert await house.beat((job, 1), progress=((job, 1, 0.5, 4),))
     changes = await house.scheduler.follow(1, cursor)
-    assert [(entry.id, entry.progress) for entry in changes.records] == [(job, 0.5)]
+    assert [(entry.id, entry.progress, entry.slices) for entry in changes.records] == [(job, 0.5, 4)]
     [stored] = (await house.scheduler.query(JobQuery("alice"))).records
     assert stored.progress == 0.0
 

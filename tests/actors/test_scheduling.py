@@ -18,7 +18,7 @@ from qrtx_ray.config import load_settings
 from qrtx_ray.config.scheduling import Reservations
 from qrtx_ray.errors import InvalidState, NotFound, PermissionDenied, QueueFull, ValidationError
 from qrtx_ray.model import AgentInfo, Candidate, CompileReport, Reservation, RunReport, TaskState
-from tests.actors.building import DEVICE, PROFILE, request, settings, until
+from tests.actors.building import DEVICE, PROFILE, checkpoint, request, settings, until
 from tests.actors.house import House, done
 
 OTHER = "fake_lima@aer"
@@ -222,16 +222,20 @@ async def test_urgent_work_makes_the_agent_give_way_once_for_all_members(open_ho
     await house.compile(incarnation="2")
     await until(lambda: agent.asked)
     assert agent.asked == attempts
-    reports = [RunReport(*attempt, preempted=True, progress=0.5, checkpoint_sha256="cd" * 32) for attempt in attempts]
+    reports = [
+        RunReport(*attempt, preempted=True, progress=0.5, checkpoint=checkpoint(*attempt)) for attempt in attempts
+    ]
     group = await house.lease(reports=reports)
     assert [member.job_id for member in group.members] == [urgent]
     record = await house.record(attempts[0][0])
-    assert (record.state, record.preemptions, record.checkpoint_sha256) == (TaskState.QUEUED, 1, "cd" * 32)
+    kept = (checkpoint(*attempts[0]),)
+    assert (record.state, record.preemptions, record.checkpoints) == (TaskState.QUEUED, 1, kept)
     assert record.retries == 0
     assert jobs[0] in {job_id for job_id, _ in attempts}
     await house.report(done(urgent))
     group = await house.lease()
-    assert group.members[0].checkpoint_sha256 == "cd" * 32
+    first = group.members[0]
+    assert first.checkpoints == (checkpoint(first.job_id, 1),)
 
 
 DRIFTING = {

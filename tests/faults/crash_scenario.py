@@ -7,6 +7,7 @@ journal, compares it with what the dead one had acknowledged, and finishes every
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 import json
 import os
@@ -18,12 +19,14 @@ from pathlib import Path
 from typing import Any
 
 from qrtx_ray.actors import faults
-from qrtx_ray.model import TaskState
-from tests.actors.building import request, settings
+from qrtx_ray.errors import InvalidState
+from qrtx_ray.model import KeptCheckpoint, RunReport, TaskState
+from tests.actors.building import checkpoint, request, settings
 from tests.actors.conftest import FINDERS
 from tests.actors.house import House, done
 from tests.actors.ray_double import Cluster
 
+JOBS = 6
 MOST = 60  # times that one point is passed in the story; it is far fewer
 
 
@@ -45,29 +48,55 @@ class Notes:
 
 
 async def story(folder: Path) -> None:
-    """Four jobs: one completes, one is cancelled while it waits, one while it runs, one is deleted after its end."""
+    """Six jobs: one completes, one is cancelled while it waits, one while it runs, one is deleted after its end, one is paused on
+    its way and goes on from a checkpoint, one is cancelled for what it has by then.
+    """
     house, notes = house_in(folder), Notes(folder / "notes")
     jobs = []
-    for number in range(4):
+    for number in range(JOBS):
         [answer] = await house.scheduler.submit([request(idempotency_key=f"key-{number}", digest="d")])
         jobs.append(answer.id)
         notes.write("accepted", answer.id)
-    completed, waiting, running, deleted = jobs
+    completed, waiting, running, deleted, paused, part = jobs
     await house.scheduler.cancel(waiting, "alice", "alice")
     notes.write("cancelled", waiting)
     await house.compile()
     await house.join()
     group = await house.lease()
-    await house.scheduler.started("agent", "1", [(member.job_id, member.attempt) for member in group.members])
+    attempts = [(member.job_id, member.attempt) for member in group.members]
+    await house.scheduler.started("agent", "1", attempts)
     await house.scheduler.cancel(running, "alice", "alice")
     notes.write("cancelled", running)
-    await house.report(*(done(member.job_id, member.attempt) for member in group.members))
+    await house.scheduler.pause(paused, "alice", "alice")
+    notes.write("paused", paused)
+    await house.scheduler.cancel(part, "alice", "alice", partial=True)
+    notes.write("cancelled", part)
+    left = RunReport(paused, 1, preempted=True, progress=0.5, checkpoint=checkpoint(paused))
+    ends = {paused: left, part: done(part, partial=True, progress=0.25)}
+    await house.report(*(ends.get(job) or done(job, attempt) for job, attempt in attempts))
     for job in (completed, deleted):
         notes.write("completed", job)
+    notes.write("partial", part)
+    notes.write("kept", f"{paused} 1")
     notes.write("deleting", deleted)
     await house.scheduler.delete(deleted, "alice")
     notes.write("deleted", deleted)
+    notes.write("resuming", paused)
+    await go_on(house, notes, paused)
     await house.close()
+
+
+async def go_on(house: House, notes: Notes, job: str) -> None:
+    """The paused job is resumed, keeps a checkpoint on its way, and completes."""
+    await house.scheduler.resume(job, "alice", "alice")
+    [member] = (await house.lease()).members
+    assert member.checkpoints == (checkpoint(job),)
+    await house.scheduler.started("agent", "1", [(job, 2)])
+    await house.scheduler.checkpoint(job, "alice")
+    await house.scheduler.checkpointed("agent", "1", [KeptCheckpoint(job, 2, checkpoint(job, 2, 2, 0.75))])
+    notes.write("kept", f"{job} 2")
+    await house.report(done(job, 2))
+    notes.write("completed", job)
 
 
 async def aftermath(folder: Path) -> None:
@@ -75,21 +104,34 @@ async def aftermath(folder: Path) -> None:
     house = house_in(folder)
     await house.scheduler.ping()
     told = [line.split() for line in (folder / "notes").read_text("ascii").splitlines()] if _told(folder) else []
-    facts = {what: {job for word, job in told if word == what} for what, _ in told}
-    for number in range(4):  # the caller that got no answer asks again, and gets the job it had, or a new one
+    facts = {what: {line[1] for line in told if line[0] == what} for what, *_ in told}
+    for number in range(JOBS):  # the caller that got no answer asks again, and gets the job it had, or a new one
         [answer] = await house.scheduler.submit([request(idempotency_key=f"key-{number}", digest="d")], True)
         facts.setdefault("accepted", set()).add(answer.id)
     gone = facts.get("deleting", set())
-    assert len(facts["accepted"] - gone) <= 4
+    assert len(facts["accepted"] - gone) <= JOBS
+    for job in facts.get("paused", set()) - facts.get("resuming", set()):
+        record = await house.record(job)
+        assert record.state is TaskState.PAUSED or record.pause_requested
+    for job in facts.get("kept", set()) - facts.get("completed", set()):
+        record = await house.record(job)
+        newest = max(int(line[2]) for line in told if line[0] == "kept")
+        assert record.state is TaskState.COMPLETED or record.checkpoints[0].sequence >= newest
+    for job in sorted(facts["accepted"] - gone):
+        with contextlib.suppress(InvalidState):  # it has ended; a pause nobody was told of may hold as well
+            await house.scheduler.resume(job, "alice", "alice")
     await finish(house, sorted(facts["accepted"] - gone))
     for job in facts["accepted"] - gone:
         record = await house.record(job)
         assert record.terminal
-        assert record.attempt <= 2
+        assert record.attempt <= 2 + (job in facts.get("paused", set()))
         ends = [change for change in await house.scheduler.history(job) if change.to_state is record.state]
         assert len(ends) == 1
     for job in facts.get("cancelled", set()):
         assert await house.state(job) is TaskState.CANCELLED
+    for job in facts.get("partial", set()):
+        record = await house.record(job)
+        assert (record.partial, record.result_bytes, record.progress) == (True, 100, 0.25)
     for job in facts.get("completed", set()) - gone:
         assert await house.state(job) is TaskState.COMPLETED
     for job in facts.get("deleted", set()):
@@ -134,7 +176,7 @@ def in_child(work: Coroutine[Any, Any, None], fault: str = "", count: int = 0) -
 
 
 def main(root: Path) -> int:
-    fired = dict.fromkeys(sorted(faults.POINTS), 0)
+    fired = dict.fromkeys(sorted(point for point in faults.POINTS if point.startswith("scheduler.")), 0)
     for point in fired:
         for count in range(1, MOST):
             folder = root / point / str(count)

@@ -1,4 +1,5 @@
-"""``python -m tests.faults.runtime_process FOLDER``: a whole runtime on a storage folder, until its input ends or it is killed.
+"""``python -m tests.faults.runtime_process FOLDER [AGENTS [SECONDS]]``: a whole runtime on a storage folder, until its input
+ends or it is killed. `AGENTS` serve the first device; so many `SECONDS` of run are between two checkpoints.
 
 A line ``preempt AGENT JOB ATTEMPT`` of the input is carried out.
 """
@@ -13,15 +14,24 @@ from qrtx_ray.config import load_settings
 from qrtx_ray.launch import LocalRuntime
 
 
-def main(folder: str) -> None:
+def main(folder: str, agents: str = "1", checkpoint_s: str = "60") -> None:
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
     overrides = {
         "storage.path": folder,
         "server.port": 0,
-        "devices": [{"name": "fake_manila@aer", "count": 1}, {"name": "fake_sherbrooke@aer_ideal", "count": 1}],
+        "quantum_state.checkpoint_interval": float(checkpoint_s),
+        "devices": [
+            {"name": "fake_manila@aer", "count": int(agents)},
+            {"name": "fake_sherbrooke@aer_ideal", "count": 1},
+        ],
     }
     with LocalRuntime(load_settings(env={"HOME": folder}, overrides=overrides)) as runtime:
-        facts = {"url": runtime.url, "token": runtime.token, "pids": list(runtime.pids.values())}
+        facts = {
+            "url": runtime.url,
+            "token": runtime.token,
+            "pids": list(runtime.pids.values()),
+            "actors": runtime.pids,
+        }
         sys.stdout.write(json.dumps(facts) + "\n")
         sys.stdout.flush()
         from .tools import actor  # imports Ray, which must see its environment first
@@ -32,4 +42,4 @@ def main(folder: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -16,15 +16,17 @@ from qrtx_ray.actors import faults
 pytestmark = pytest.mark.faults
 
 
+@pytest.mark.timeout(300)
 def test_a_scheduler_killed_at_any_point_of_a_jobs_life_loses_nothing_it_acknowledged(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tests.faults.crash_scenario", str(tmp_path)]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=110, check=False)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     fired = json.loads(ended.stdout.splitlines()[-1])
-    assert set(fired) == faults.POINTS
-    assert fired["scheduler.before_commit"] >= 10
-    assert fired["scheduler.after_commit"] >= 10
-    assert fired["scheduler.before_reply"] == 4
+    assert set(fired) == {point for point in faults.POINTS if point.startswith("scheduler.")}
+    assert all(fired.values()), "a point that is never passed is none"
+    for point in ("before_commit", "after_append", "after_commit"):
+        assert fired[f"scheduler.{point}"] >= 15
+    assert fired["scheduler.before_reply"] == 6
 
 
 def test_the_environment_names_the_point_and_the_turn() -> None:

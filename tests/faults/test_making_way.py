@@ -11,7 +11,6 @@ import ray
 
 from qrtx_ray.client import JobStatus, QrtxClient
 from qrtx_ray.launch import LocalRuntime
-from qrtx_ray.store.circuit_fs import CHECKPOINT
 
 from .test_whole_restart import runtime_on
 from .tools import AGENT, BELL, DEVICE, actor, executing, until
@@ -44,9 +43,9 @@ def words(client: QrtxClient, job: str) -> list[str]:
     return [change["to_state"] for change in client.history(job)]
 
 
-def kept(storage: str, job: str) -> Path:
-    (folder,) = Path(storage).rglob(f"circuit_fs/{job}")
-    return folder / CHECKPOINT
+def kept(storage: str | Path, job: str) -> list[str]:
+    """Names of the files with progress of the job."""
+    return sorted(path.name for path in Path(storage).rglob(f"circuit_fs/{job}/checkpoint-*"))
 
 
 @pytest.mark.usefixtures("whole")
@@ -70,7 +69,7 @@ def test_a_run_that_is_preempted_twice_gives_what_it_gives_alone(
     assert ended.state == "Completed"
     assert ended.view["attempt"] == 3
     assert client.results(job.id, memory=True) == client.results(alone.id, memory=True)
-    until(lambda: not kept(str(runtime.settings.paths.storage), job.id).exists(), 10)
+    until(lambda: not kept(runtime.settings.paths.storage, job.id), 10)
 
 
 @pytest.mark.usefixtures("whole")
@@ -102,7 +101,7 @@ def test_an_agent_that_dies_with_the_checkpoint_just_written_loses_nothing(tmp_p
         process.stdin.write(f"preempt {AGENT} {job.id} 1\n")
         process.stdin.flush()
         began = time.monotonic()
-        until(kept(str(tmp_path), job.id).exists, 30)
+        until(lambda: kept(tmp_path, job.id), 30)
         executing(client, job.id, attempt=2, within_s=60)
         measured("agent killed with a checkpoint written: the job runs again", time.monotonic() - began)
         ended = client.wait(job.id, 120)
@@ -110,4 +109,4 @@ def test_an_agent_that_dies_with_the_checkpoint_just_written_loses_nothing(tmp_p
         assert ended.view["attempt"] == 2
         assert client.results(job.id, memory=True) == client.results(alone.id, memory=True)
         assert client.wait(client.submit(BELL, DEVICE, shots=8).id, 60).state == "Completed"
-        until(lambda: not kept(str(tmp_path), job.id).exists(), 10)
+        until(lambda: not kept(tmp_path, job.id), 10)

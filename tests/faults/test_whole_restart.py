@@ -25,8 +25,10 @@ HEAVY = "fake_sherbrooke@aer_ideal"
 
 
 @contextlib.contextmanager
-def runtime_on(folder: Path, **extra: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any], QrtxClient]]:
-    command = [sys.executable, "-m", "tests.faults.runtime_process", str(folder)]
+def runtime_on(
+    folder: Path, agents: int = 1, checkpoint_s: float = 60.0, **extra: str
+) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any], QrtxClient]]:
+    command = [sys.executable, "-m", "tests.faults.runtime_process", str(folder), str(agents), str(checkpoint_s)]
     # What the shared runtime has set for its own processes, ports among it, is not for this one.
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "QRTX_"))} | extra
     with (folder / "errors").open("a", encoding="utf-8") as errors:

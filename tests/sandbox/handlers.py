@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 from qrtx_ray.errors import DecodeError, ExecutionTimeout
+from qrtx_ray.sandbox.frames import Kind, pack
 
 
 def create(config):
@@ -47,6 +48,12 @@ def _events(message, emit):
     return {"count": message["count"]}
 
 
+def _never_stop_talking(message, emit):
+    frames = pack(Kind.EVENT, {"number": 1}, 1000) * 2000
+    while True:
+        _socket().sendall(frames)
+
+
 def _until_told(message, caller):
     """Work until as many notes have come as wanted."""
     notes = []
@@ -63,6 +70,65 @@ def _deaf(message, caller):
     while time.monotonic() < ends:
         pass
     return {"notes": caller.interrupts() if message.get("look") else None}
+
+
+def _fill(message, caller):
+    """Write into the area what is wanted, and say what was there."""
+    view = caller.area(message.get("nbytes"))
+    if view is None:
+        return {"size": None}
+    before = bytes(view[:16])
+    view[: len(message["data"])] = message["data"]
+    caller({"filled": True})
+    while message.get("stay"):
+        pass
+    return {"size": len(view), "before": before, "descriptors": _descriptors()}
+
+
+def _keep_view(message, caller):
+    KEPT.append(caller.area())
+    return {"kept": len(KEPT)}
+
+
+def _look_at_kept(message, caller):
+    view = caller.area()
+    return {"kept": bytes(KEPT[-1][:4]), "now": view and bytes(view[:4]), "descriptors": _descriptors()}
+
+
+def _let_go(message, caller):
+    while KEPT:
+        KEPT.pop().release()
+    return {"descriptors": _descriptors(), "mapped": "qrtx-area" in Path("/proc/self/maps").read_text()}
+
+
+def _resize(message, caller):
+    """Try to change the size of the area by its descriptor."""
+    [descriptor] = [int(path.name) for path in Path("/proc/self/fd").iterdir() if "qrtx-area" in _target(path)]
+    refused = []
+    for size in (0, 4096, 2**30):
+        try:
+            os.ftruncate(descriptor, size)
+        except OSError as error:
+            refused.append(error.errno)
+    try:
+        os.pwrite(descriptor, b"x", 0)
+    except OSError as error:
+        refused.append(error.errno)
+    return {"refused": refused}
+
+
+def _target(path: Path) -> str:
+    try:
+        return str(path.readlink())
+    except OSError:
+        return ""
+
+
+def _descriptors() -> int:
+    return sum(_is_open(int(path.name)) for path in Path("/proc/self/fd").iterdir())
+
+
+KEPT: list = []
 
 
 def _spin(message, emit):
@@ -159,8 +225,14 @@ ACTIONS = {
     "echo": lambda message, emit: message,
     "pid": lambda message, emit: {"pid": os.getpid(), "zygote": os.getppid()},
     "events": _events,
+    "never_stop_talking": _never_stop_talking,
     "until_told": _until_told,
     "deaf": _deaf,
+    "fill": _fill,
+    "keep_view": _keep_view,
+    "look_at_kept": _look_at_kept,
+    "let_go": _let_go,
+    "resize": _resize,
     "spin": _spin,
     "segfault": lambda message, emit: ctypes.string_at(0),
     "abort": lambda message, emit: os.abort(),

@@ -47,6 +47,18 @@ async def test_events_come_in_order_and_before_the_reply(box):
     assert [event["number"] for event in events] == list(range(100))
 
 
+async def test_a_child_that_never_stops_talking_is_ended_at_its_deadline(box):
+    heard = []
+
+    def hear(event):
+        heard.append(event)
+        assert len(heard) < 1_000_000, "nobody else ever had a turn"
+
+    with pytest.raises(ExecutionTimeout):
+        await box.call({"do": "never_stop_talking"}, deadline_s=0.2, on_event=hear)
+    assert await still_works(box)
+
+
 async def test_events_nobody_listens_to_are_dropped(box):
     assert await ask(box, "events", count=3) == {"count": 3}
 
