@@ -58,6 +58,7 @@ def api_settings(settings: Settings) -> ApiSettings:
         jwt_life_s=int(auth.iam_token_ttl),
         instances=instances,
         body_bytes=settings.limits.body_bytes,
+        state_bytes=settings.limits.state_bytes,
         json_depth=settings.limits.json_depth,
         max_pubs=settings.limits.pubs,
         max_shots=settings.limits.shots,

@@ -23,7 +23,8 @@ from qrtx_ray.api.gateway import Gateway
 from qrtx_ray.api.identity import Identity
 from qrtx_ray.api.middleware import RequestGuard, trace_of
 from qrtx_ray.api.native import PREFIX, native_router
-from qrtx_ray.api.native.models import NativeJobs, NewReservation
+from qrtx_ray.api.native.models import CancelBody, MigrateBody, NativeJobs, NewReservation, RestoreBody
+from qrtx_ray.api.native.states import STATES
 from qrtx_ray.api.page import page_router
 from qrtx_ray.api.routing import request_schemas
 from qrtx_ray.api.runtime import PREFIXES, runtime_router
@@ -82,7 +83,10 @@ def create_app(
     # the one added last is the outermost
     app.add_middleware(DirectRoutes, operations=operations)
     app.add_middleware(AuthGuard, authenticator=authenticator, open_paths=settings.open_paths)
-    app.add_middleware(RequestGuard, body_bytes=settings.body_bytes, retry_after_s=settings.retry_after_s)
+    longer = {PREFIX + STATES + "/": settings.state_bytes}
+    app.add_middleware(
+        RequestGuard, body_bytes=settings.body_bytes, retry_after_s=settings.retry_after_s, longer=longer
+    )
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app
 
@@ -105,7 +109,9 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
     """The OpenAPI document, made once."""
     if app.openapi_schema is None:
         document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
-        document["components"]["schemas"] |= request_schemas(NativeJobs, NewReservation, JobSubmission)
+        document["components"]["schemas"] |= request_schemas(
+            NativeJobs, NewReservation, CancelBody, MigrateBody, RestoreBody, JobSubmission
+        )
         document["components"]["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer"}}
         document["security"] = [{"bearer": []}]
         app.openapi_schema = document

@@ -40,6 +40,7 @@ _CODES = {
     "fidelity_floor_unmet": 1004,
     "no_suitable_device": 1004,
     "queue_timeout": 1011,
+    "pause_timeout": 1011,
     "execution_timeout": 1305,
     "permission_denied": 1200,
     "unauthenticated": 1201,

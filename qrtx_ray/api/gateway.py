@@ -23,7 +23,7 @@ from qrtx_ray.model import (
     Reservation,
 )
 
-__all__ = ["DeviceView", "Gateway"]
+__all__ = ["AgentView", "DeviceView", "Gateway", "JobUpdate", "NamedState"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,55 @@ class DeviceView:
     probe_fidelity: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class AgentView:
+    """A device agent and how it does at the moment.
+
+    Args:
+        name: Its name.
+        devices: The devices it serves.
+        running: Jobs it holds.
+        drained: Whether it was told to give its work back and take no more.
+        last_heard_s: Seconds since its last sign of life.
+    """
+
+    name: str
+    devices: tuple[str, ...]
+    running: int = 0
+    drained: bool = False
+    last_heard_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class JobUpdate:
+    """A job now, and all that happened to it since a point of its history.
+
+    Args:
+        record: The present state; its `progress` and `slices` may be newer than any change.
+        changes: Every change after that point, oldest first.
+    """
+
+    record: JobRecord
+    changes: tuple[JobChange, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NamedState:
+    """A state that a tenant keeps under a name of its own.
+
+    Args:
+        name: The name.
+        etag: SHA-256 (hex) of the document.
+        size_bytes: Length of the document.
+        at: When it was written last, seconds since the epoch.
+    """
+
+    name: str
+    etag: str
+    size_bytes: int
+    at: float
+
+
 class Gateway(Protocol):
     """The runtime as seen from a front replica. Every method may be called many times at once.
 
@@ -77,11 +126,61 @@ class Gateway(Protocol):
         """Accept several jobs in one go; answer i belongs to ``requests[i]``, and one refusal changes no other."""
         ...
 
-    async def cancel(self, job_id: JobId, tenant: str, by: str) -> JobRecord:
+    async def cancel(self, job_id: JobId, tenant: str, by: str, *, partial: bool = False) -> JobRecord:
         """Ask for the end of a job; a queued one is Cancelled when this returns.
+
+        Args:
+            partial: End a run after its slice, and keep what it has by then as results.
 
         Raises:
             InvalidState: It has already ended.
+        """
+        ...
+
+    async def pause(self, job_id: JobId, tenant: str, by: str) -> JobRecord:
+        """Let a job wait until it is resumed. One that runs pauses after its slice: until then `pause_requested` is set.
+
+        Raises:
+            InvalidState: It has already ended.
+        """
+        ...
+
+    async def resume(self, job_id: JobId, tenant: str, by: str) -> JobRecord:
+        """Let a paused job go on, or one that is about to pause; without effect on any other that has not ended.
+
+        Raises:
+            InvalidState: It has already ended.
+        """
+        ...
+
+    async def checkpoint(self, job_id: JobId, tenant: str) -> JobRecord:
+        """Ask for a checkpoint of a running job after its slice. It stands when the record has it.
+
+        Raises:
+            InvalidState: The job does not run.
+        """
+        ...
+
+    async def migrate(self, job_id: JobId, tenant: str, by: str, agent: str | None) -> JobRecord:
+        """Let a running job go on elsewhere: with `agent`, or with any other than the present one.
+
+        Raises:
+            InvalidState: It does not run, or nobody else could take it.
+        """
+        ...
+
+    async def restore(
+        self, job_id: JobId, tenant: str, by: str, sequence: int | None, idempotency_key: str | None
+    ) -> JobRecord:
+        """A new job with the request and the seed of one that has ended, which begins with its checkpoints.
+
+        Args:
+            sequence: Leave out the checkpoints after this one; None: begin with the newest.
+            idempotency_key: As for `submit`.
+
+        Raises:
+            InvalidState: It has not ended.
+            NotFound: It has no such checkpoint.
         """
         ...
 
@@ -121,11 +220,16 @@ class Gateway(Protocol):
         """All state changes of a job, oldest first."""
         ...
 
-    def watch(self, job_id: JobId, tenant: str, after_sequence: int) -> AsyncIterator[tuple[int, JobRecord]]:
-        """Follow a job: ``(sequence, record)`` for every change with a greater sequence than `after_sequence`.
+    async def updates(self, job_id: JobId, tenant: str, after: int) -> JobUpdate:
+        """The job now, with every change of a greater sequence than `after`."""
+        ...
 
-        The latest known change comes first, so that a new follower starts from the present state; changes in between
-        may be folded into one. The iterator ends after the change that ended the job.
+    def watch(self, job_id: JobId, tenant: str, after: int) -> AsyncIterator[JobUpdate]:
+        """Follow a job: every change of a greater sequence than `after` once, and in between how far it is.
+
+        What happened until now comes first, so that a new follower starts from the present state. The record is the present
+        one also where several changes come together. An update without changes tells progress, or what is no change of
+        state, as new tags. The iterator ends after the change that ended the job.
         """
         ...
 
@@ -143,6 +247,34 @@ class Gateway(Protocol):
 
     async def devices(self) -> list[DeviceView]:
         """All devices, by name."""
+        ...
+
+    async def pause_device(self, name: str, *, drain: bool) -> None:
+        """Give a device no more work; with `drain` what runs there makes way after its slice and waits.
+
+        Raises:
+            NotFound: There is no such device.
+        """
+        ...
+
+    async def resume_device(self, name: str) -> None:
+        """Let a device take work again."""
+        ...
+
+    async def agents(self) -> list[AgentView]:
+        """All agents, by name."""
+        ...
+
+    async def drain_agent(self, name: str) -> None:
+        """Let an agent give its work back after the slice and take no more.
+
+        Raises:
+            NotFound: There is no such agent.
+        """
+        ...
+
+    async def resume_agent(self, name: str) -> None:
+        """Let a drained agent take work again."""
         ...
 
     async def usage_qpu_s(self, tenant: str, since: float) -> float:
@@ -187,6 +319,31 @@ class Gateway(Protocol):
         Raises:
             NotFound: There is none of that name, or it is another tenant's.
         """
+        ...
+
+    async def put_state(self, tenant: str, name: str, document: bytes, expected: str | None) -> str:
+        """Keep `document` under a name of the tenant; durable when this returns. Returns its etag.
+
+        Args:
+            expected: The etag of what must be there now; "": nothing may be there; None: whatever is there. Writing again what
+                is there already succeeds in any case.
+
+        Raises:
+            StateChanged: Something else is there.
+            InvalidState: The tenant keeps as many as it may.
+        """
+        ...
+
+    async def get_state(self, tenant: str, name: str) -> tuple[bytes, str]:
+        """The document under a name, and its etag. Raises NotFound."""
+        ...
+
+    async def delete_state(self, tenant: str, name: str, expected: str | None) -> None:
+        """Forget a named state; `expected` as for `put_state`. Raises NotFound or StateChanged."""
+        ...
+
+    async def states(self, tenant: str) -> list[NamedState]:
+        """The tenant's named states, by name."""
         ...
 
     async def health(self) -> dict[str, Any]:

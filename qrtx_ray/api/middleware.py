@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -41,15 +41,19 @@ class RequestGuard:
     """Outermost middleware.
 
     * ``x-request-id`` is taken over when it is 1..64 of ``[A-Za-z0-9._-]``, else made here; echoed on every answer.
-    * A body longer than `body_bytes` ends in 413: by what arrives, not by what Content-Length says.
+    * A body longer than `body_bytes` (below a path that begins as one of `longer` says: than that) ends in 413: by what
+      arrives, not by what Content-Length says.
     * Encoded bodies end in 415: nothing is inflated in the front.
     * An unexpected exception ends in a 500 that says nothing of the inside; the log gets the trace, never a header.
     """
 
-    def __init__(self, app: ASGIApp, body_bytes: int, retry_after_s: int) -> None:
+    def __init__(
+        self, app: ASGIApp, body_bytes: int, retry_after_s: int, longer: Mapping[str, int] | None = None
+    ) -> None:
         self._app = app
         self._body_bytes = body_bytes
         self._retry_after_s = retry_after_s
+        self._longer = dict(longer or {})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -68,8 +72,9 @@ class RequestGuard:
             await send(message)
 
         try:
-            self._check_declared(headers)
-            await self._app(scope, self._bounded(receive), send_safely)
+            most = self._most(scope)
+            self._check_declared(headers, most)
+            await self._app(scope, self._bounded(receive, most), send_safely)
         except QrtxError as error:
             if error.http_status >= 500:
                 _logger.warning("request %s was answered with %d: %s", trace, error.http_status, error.code)
@@ -81,17 +86,23 @@ class RequestGuard:
                 bug = InternalError("the server failed to answer; the trace finds the reason in its log")
                 await error_response(bug, trace)(scope, receive, send_safely)
 
-    def _check_declared(self, headers: list[tuple[bytes, bytes]]) -> None:
+    def _most(self, scope: Scope) -> int:
+        """Bytes that the body of this request may have."""
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        return next((most for start, most in self._longer.items() if path.startswith(start)), self._body_bytes)
+
+    def _check_declared(self, headers: list[tuple[bytes, bytes]], most: int) -> None:
         for name, value in headers:
             if name == b"content-length":
                 if not value.isdigit():
                     raise ValidationError("the header Content-Length is not a number", field="Content-Length")
-                if len(value) > 18 or int(value) > self._body_bytes:
-                    raise self._too_large()
+                if len(value) > 18 or int(value) > most:
+                    raise _too_large(most)
             elif name == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
                 raise UnsupportedMediaType("encoded bodies are not taken; send it as it is", field="Content-Encoding")
 
-    def _bounded(self, receive: Receive) -> Receive:
+    @staticmethod
+    def _bounded(receive: Receive, most: int) -> Receive:
         seen = 0
 
         async def receive_bounded() -> Message:
@@ -99,15 +110,16 @@ class RequestGuard:
             message = await receive()
             if message["type"] == "http.request":
                 seen += len(message.get("body", b""))
-                if seen > self._body_bytes:
-                    raise self._too_large()
+                if seen > most:
+                    raise _too_large(most)
             return message
 
         return receive_bounded
 
-    def _too_large(self) -> PayloadTooLarge:
-        limit = f"{self._body_bytes} bytes"
-        return PayloadTooLarge(f"the body is longer than {limit}", field="body", limit=limit)
+
+def _too_large(most: int) -> PayloadTooLarge:
+    limit = f"{most} bytes"
+    return PayloadTooLarge(f"the body is longer than {limit}", field="body", limit=limit)
 
 
 def _request_id(headers: list[tuple[bytes, bytes]]) -> str:

@@ -16,8 +16,9 @@ from qrtx_ray.actors.link import SchedulerLink
 from qrtx_ray.actors.names import STATE_MANAGER, find_actor
 from qrtx_ray.actors.wire import OWN_KEY, Changes, DeviceState, SchedulerStatus
 from qrtx_ray.api.estimates import Estimator
-from qrtx_ray.api.gateway import DeviceView
+from qrtx_ray.api.gateway import AgentView, DeviceView, JobUpdate, NamedState
 from qrtx_ray.api.micro_batch import MicroBatcher
+from qrtx_ray.api.named_states import NamedStates
 from qrtx_ray.api.status_cache import StatusCache
 from qrtx_ray.config import Settings
 from qrtx_ray.devices import catalogue
@@ -31,6 +32,8 @@ from qrtx_ray.errors import (
     QrtxError,
     StoreConflict,
     StoreFull,
+    StoreReadOnly,
+    StoreSlow,
 )
 from qrtx_ray.model import (
     DeviceInfo,
@@ -41,7 +44,6 @@ from qrtx_ray.model import (
     JobRecord,
     JobRequest,
     Reservation,
-    TaskState,
     is_job_id,
 )
 from qrtx_ray.store.circuit_fs import CircuitFS
@@ -56,6 +58,7 @@ DEVICES_FRESH_S = 0.2
 INLINE_READ_BYTES = 64 * 1024
 RETRY_PAUSE_S = 0.05
 FOLLOW_PAUSE_S = 0.2
+_FINAL = (StoreFull, StoreConflict, StoreReadOnly, StoreSlow)  # the reason is worth more than another try
 SURVEY_ROUNDS = 2  # one that is under way when the question comes, and the question itself
 
 
@@ -68,6 +71,7 @@ class RayGateway:
 
     def __init__(self, settings: Settings) -> None:
         self._link = SchedulerLink()
+        self._states = NamedStates()
         self._files = CircuitFS(settings.paths.circuit_fs_url)
         self._local_files = "://" not in settings.paths.circuit_fs_url
         self._cache = StatusCache(settings.performance.status_cache_entries)
@@ -110,16 +114,35 @@ class RayGateway:
         )
         return [answer if isinstance(answer, ErrorInfo) else self._remember(generation, answer) for answer in answers]
 
-    async def cancel(self, job_id: JobId, tenant: str, by: str) -> JobRecord:
-        _check(job_id)
-        generation = self._cache.generation
-        record: JobRecord = await self._patiently(CALL_PATIENCE_S, lambda again: ("cancel", job_id, tenant, by, again))
-        return self._remember(generation, record)
+    async def cancel(self, job_id: JobId, tenant: str, by: str, *, partial: bool = False) -> JobRecord:
+        return await self._command(job_id, lambda again: ("cancel", job_id, tenant, by, again, partial))
+
+    async def pause(self, job_id: JobId, tenant: str, by: str) -> JobRecord:
+        return await self._command(job_id, lambda again: ("pause", job_id, tenant, by, again))
+
+    async def resume(self, job_id: JobId, tenant: str, by: str) -> JobRecord:
+        return await self._command(job_id, lambda again: ("resume", job_id, tenant, by, again))
+
+    async def checkpoint(self, job_id: JobId, tenant: str) -> JobRecord:
+        return await self._command(job_id, lambda again: ("checkpoint", job_id, tenant, again))
+
+    async def migrate(self, job_id: JobId, tenant: str, by: str, agent: str | None) -> JobRecord:
+        return await self._command(job_id, lambda again: ("migrate", job_id, tenant, by, agent, again))
+
+    async def restore(
+        self, job_id: JobId, tenant: str, by: str, sequence: int | None, idempotency_key: str | None
+    ) -> JobRecord:
+        key = idempotency_key if idempotency_key is not None else _own_key()
+        return await self._command(job_id, lambda again: ("restore", job_id, tenant, by, sequence, key, again))
 
     async def set_tags(self, job_id: JobId, tenant: str, tags: tuple[str, ...]) -> JobRecord:
+        return await self._command(job_id, lambda _: ("set_tags", job_id, tenant, tags))
+
+    async def _command(self, job_id: JobId, call: Callable[[bool], tuple[Any, ...]]) -> JobRecord:
+        """Have the scheduler do something to a job; what it answers is kept. `call` as for `_patiently`."""
         _check(job_id)
         generation = self._cache.generation
-        record: JobRecord = await self._ask("set_tags", job_id, tenant, tags)
+        record: JobRecord = await self._patiently(CALL_PATIENCE_S, call)
         return self._remember(generation, record)
 
     async def delete(self, job_id: JobId, tenant: str) -> None:
@@ -155,20 +178,35 @@ class RayGateway:
                 return record
             record = await self.get(job_id, tenant)
 
-    async def watch(self, job_id: JobId, tenant: str, after_sequence: int) -> AsyncIterator[tuple[int, JobRecord]]:
+    async def updates(self, job_id: JobId, tenant: str, after: int) -> JobUpdate:
         record = await self.get(job_id, tenant)
-        seen = after_sequence
+        found: list[JobChange] = await self._ask("history", job_id)
+        changes = tuple(change for change in found if change.sequence > after)
+        if changes and changes[-1].to_state != record.state:
+            # The stream is a moment behind the journal; the last change and the record must tell the same.
+            generation = self._cache.generation
+            (fresh,) = await self._ask("get", [job_id])
+            record = record if fresh is None else self._remember(generation, fresh)
+        return JobUpdate(record, changes)
+
+    async def watch(self, job_id: JobId, tenant: str, after: int) -> AsyncIterator[JobUpdate]:
         shown: JobRecord | None = None
         while True:
-            if record.version > seen or (shown is not None and record.progress != shown.progress):
-                seen, shown = record.version, record
-                yield seen, record
-            elif not record.terminal:
+            record = await self.get(job_id, tenant)
+            if shown is None or record.version != shown.version:
+                update = await self.updates(job_id, tenant, after)
+                if update.changes or shown is not None:
+                    after = update.changes[-1].sequence if update.changes else after
+                    yield update
+                shown = update.record
+            elif (record.progress, record.slices) != (shown.progress, shown.slices):
+                shown = record
+                yield JobUpdate(record)
+            else:
                 await self._cache.changed(job_id, CALL_PATIENCE_S)
-            if record.terminal:
+            if shown.terminal:
                 return
             # Also after a yield: the job may have moved on while the caller was busy with what it got.
-            record = await self.get(job_id, tenant)
 
     async def query(self, query: JobQuery) -> JobPage:
         page: JobPage = await self._ask("query", query)
@@ -183,8 +221,8 @@ class RayGateway:
 
     async def results(self, job_id: JobId, tenant: str) -> bytes | None:
         record = await self.get(job_id, tenant)
-        if record.state is not TaskState.COMPLETED or record.result_sha256 is None:
-            return None
+        if not record.terminal or record.result_sha256 is None:
+            return None  # a cancelled job may have some: those of what was done until then
         if record.private:
             return await asyncio.to_thread(self._read_once, record)
         if self._local_files and (record.result_bytes or 0) <= INLINE_READ_BYTES:
@@ -248,6 +286,36 @@ class RayGateway:
                 self._devices = (time.monotonic(), views)
             return views
 
+    async def pause_device(self, name: str, *, drain: bool) -> None:
+        await self._ask("drain_device", name, True, drain)
+        self._devices = (0.0, [])
+
+    async def resume_device(self, name: str) -> None:
+        await self._ask("drain_device", name, False, False)
+        self._devices = (0.0, [])
+
+    async def agents(self) -> list[AgentView]:
+        states = await self._ask("agents")
+        return [AgentView(one.name, one.devices, one.running, one.drained, one.last_heard_s) for one in states]
+
+    async def drain_agent(self, name: str) -> None:
+        await self._ask("drain_agent", name, True)
+
+    async def resume_agent(self, name: str) -> None:
+        await self._ask("drain_agent", name, False)
+
+    async def put_state(self, tenant: str, name: str, document: bytes, expected: str | None) -> str:
+        return await self._states.put(tenant, name, document, expected)
+
+    async def get_state(self, tenant: str, name: str) -> tuple[bytes, str]:
+        return await self._states.get(tenant, name)
+
+    async def delete_state(self, tenant: str, name: str, expected: str | None) -> None:
+        await self._states.delete(tenant, name, expected)
+
+    async def states(self, tenant: str) -> list[NamedState]:
+        return await self._states.list(tenant)
+
     async def usage_qpu_s(self, tenant: str, since: float) -> float:
         usage: float = await self._ask("usage_qpu_s", tenant, since)
         return usage
@@ -259,8 +327,9 @@ class RayGateway:
                 state_manager = await asyncio.to_thread(find_actor, STATE_MANAGER)
         except (TimeoutError, RayActorError, RayTaskError):
             return {"ready": False, "scheduler": "away"}
+        storage = status.extra.get("storage", {})
         return {
-            "ready": bool(status.agents) and bool(status.compilers),
+            "ready": bool(status.agents) and bool(status.compilers) and storage.get("accepting", True),
             "scheduler": "serving",
             "state_manager": "away" if state_manager is None else "serving",
             "epoch": status.epoch,
@@ -269,6 +338,7 @@ class RayGateway:
             "agents": status.agents,
             "compilers": status.compilers,
             "counters": status.counters,
+            "storage": storage,
         }
 
     # -------------------------------------------------------------------------------------------------------- inside
@@ -312,7 +382,7 @@ class RayGateway:
                     try:
                         return await _own_errors(self._link.call_once(*call(again)))
                     except (RayActorError, PersistError) as error:
-                        if isinstance(error, StoreFull | StoreConflict):
+                        if isinstance(error, _FINAL):
                             raise
                         again = True
                         await asyncio.sleep(RETRY_PAUSE_S)
@@ -351,7 +421,11 @@ def _with_key(request: JobRequest) -> JobRequest:
     # A call that was cut short by a restart is repeated; only a key of its own makes that safe for a request without one.
     if request.idempotency_key is not None:
         return request
-    return replace(request, idempotency_key=f"{OWN_KEY}{secrets.token_urlsafe(15)}")
+    return replace(request, idempotency_key=_own_key())
+
+
+def _own_key() -> str:
+    return f"{OWN_KEY}{secrets.token_urlsafe(15)}"
 
 
 def _answer(answer: JobRecord | ErrorInfo | BaseException) -> JobRecord | ErrorInfo:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qsl
@@ -24,6 +25,7 @@ __all__ = [
     "json_text",
     "moment",
     "number",
+    "optional_object",
     "parse_json",
     "read_body",
     "text",
@@ -101,6 +103,22 @@ def json_object(request: Request, body: bytes, depth: int) -> dict[str, Any]:
     document = parse_json(body, depth)
     if not isinstance(document, dict):
         raise DecodeError("the body must be a JSON object", field="body")
+    return document
+
+
+async def optional_object(request: Request, timeout_s: float, depth: int, known: Collection[str]) -> dict[str, Any]:
+    """The body as a JSON object with no other keys than `known`; without a body an empty one.
+
+    Raises:
+        ValidationError: It has another key, or as for `json_object`.
+    """
+    body = await read_body(request, timeout_s)
+    if not body.strip():
+        return {}
+    document = json_object(request, body, depth)
+    if unknown := sorted(document.keys() - set(known)):
+        text = f"the body has no other fields than {', '.join(sorted(known))}"
+        raise ValidationError(text, field=unknown[0][:64])
     return document
 
 

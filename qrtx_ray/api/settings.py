@@ -46,6 +46,7 @@ class ApiSettings:
         jwt_life_s: How long such a token is valid.
         instances: What the resource search lists.
         body_bytes: Longest request body.
+        state_bytes: Longest document of a named state.
         jobspec_bytes: Longest YAML job file (its parser is slow).
         json_depth: Nesting of JSON, named in refusals (deeper is refused here when plainly visible, else by the compiler).
         body_timeout_s: Longest time a body may take to arrive.
@@ -68,6 +69,7 @@ class ApiSettings:
     jwt_life_s: int = 3600
     instances: tuple[Instance, ...] = (DEFAULT_INSTANCE,)
     body_bytes: int = 4 * 2**20
+    state_bytes: int = 16 * 2**20
     jobspec_bytes: int = 128 * 2**10
     json_depth: int = 64
     body_timeout_s: float = 30.0

@@ -40,7 +40,7 @@ class StatusCache:
     def put(self, record: JobRecord) -> JobRecord:
         """Keep `record` unless a newer version is known; returns the newer of the two and wakes who waits for it."""
         known = self._records.get(record.id)
-        if known is not None and (known.version, known.progress) >= (record.version, record.progress):
+        if known is not None and _age(known) >= _age(record):
             return known
         self._records[record.id] = record
         self._records.move_to_end(record.id)
@@ -87,3 +87,8 @@ class StatusCache:
         for waiter in waiting:
             if not waiter.done():
                 waiter.set_result(None)
+
+
+def _age(record: JobRecord) -> tuple[int, float, int]:
+    """What of two readings of a job tells the newer one: progress and slices move without a version of their own."""
+    return record.version, record.progress, record.slices

@@ -40,6 +40,9 @@ def submit(
     fidelity_floor: Annotated[float | None, typer.Option(help="Least predicted fidelity, above 0 to 1.")] = None,
     reservation: Annotated[str | None, typer.Option(help="Reservation that the job may use.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Compile and estimate only.")] = False,
+    checkpoint_interval: Annotated[
+        float | None, typer.Option(help="Seconds of run between two checkpoints; 0: none.")
+    ] = None,
     wait: Annotated[bool, typer.Option("--wait", "-w", help="Follow the job and print its results.")] = False,
 ) -> None:
     """Send a file; prints the job's identifier."""
@@ -54,6 +57,7 @@ def submit(
         "fidelity_floor": fidelity_floor,
         "reservation": reservation,
         "dry_run": dry_run or None,
+        "checkpoint_interval_s": checkpoint_interval,
     }
     with QrtxClient() as client:
         chosen = {key: value for key, value in given.items() if value is not None}
@@ -87,10 +91,13 @@ def results(
         console.print(results_view(document))
 
 
-def cancel(job_id: JobId) -> None:
+def cancel(
+    job_id: JobId,
+    partial: Annotated[bool, typer.Option("--partial", help="Keep the results of what was done until then.")] = False,
+) -> None:
     """Cancel a job, wherever it is on its way."""
     with QrtxClient() as client:
-        job = client.cancel(job_id)
+        job = client.cancel(job_id, partial=partial)
     console.print(f"{job.id}  {state_text(job.state)}{'' if job.terminal else ', is being cancelled'}")
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import typer
 
 from qrtx_ray import __version__
-from qrtx_ray.cli import jobs, planning, service, simulate, traces
+from qrtx_ray.cli import control, draining, jobs, planning, service, simulate, traces
 from qrtx_ray.cli.show import complain
 from qrtx_ray.errors import QrtxError
 
@@ -23,6 +23,8 @@ application = typer.Typer(
 )
 service.register(application)
 jobs.register(application)
+control.register(application)
+draining.register(application)
 planning.register(application)
 traces.register(application)
 simulate.register(application)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from qrtx_ray.cli.show import console, seconds, table
+from qrtx_ray.cli.show import console, seconds, size, table
 from qrtx_ray.client import QrtxClient, find_connection
 from qrtx_ray.config import Settings, load_settings
 from qrtx_ray.config.paths import default_storage
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["register"]
 
-STOP_PATIENCE_S = 60.0
+STOP_PATIENCE_S = 60.0  # beside the time that runs have to end their slice
 
 
 def register(application: typer.Typer) -> None:
@@ -50,8 +50,14 @@ def up(
 
     stop = threading.Event()
     with LocalRuntime(settings, dashboard=dashboard, say=_step) as runtime:
+
+        def asked(*_: object) -> None:
+            if stop.is_set():
+                runtime.hurry()  # who asks a second time does not want to wait
+            stop.set()
+
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: stop.set())
+            signal.signal(number, asked)
         console.print(_welcome(runtime, settings), soft_wrap=True)
         stop.wait()
     console.print("stopped")
@@ -84,17 +90,26 @@ def _step(text: str) -> None:
 
 
 def down() -> None:
-    """Stop the runtime that `qrtx up` keeps on this machine."""
-    occupancy = Occupancy(load_settings().paths.storage)
+    """Stop the runtime that `qrtx up` keeps on this machine. Running jobs end their slice first and go on at the next start."""
+    settings = load_settings()
+    storage = settings.paths.storage
+    occupancy = Occupancy(storage)
     pid = occupancy.holder()
     if pid is None:
-        raise DeviceUnavailable(f"no runtime is up with the storage {load_settings().paths.storage}")
+        raise DeviceUnavailable(f"no runtime is up with the storage {storage}")
+    from qrtx_ray.launch.resting import Rest, rest_file
+
+    rest_file(storage).unlink(missing_ok=True)
     os.kill(pid, signal.SIGTERM)
-    deadline = time.monotonic() + STOP_PATIENCE_S
+    patience_s = STOP_PATIENCE_S + settings.server.drain_time
+    deadline = time.monotonic() + patience_s
     while occupancy.holder() == pid:
         if time.monotonic() > deadline:
-            raise DeviceUnavailable(f"process {pid} has not ended after {STOP_PATIENCE_S:g} s")
+            raise DeviceUnavailable(f"process {pid} has not ended after {patience_s:g} s")
         time.sleep(0.05)
+    rest = Rest.read(rest_file(storage))
+    if rest is not None and rest.words():
+        console.print(escape(rest.words()), soft_wrap=True)
     console.print("stopped")
 
 
@@ -121,11 +136,20 @@ def status() -> None:
     facts = [
         ("scheduler", f"{health['scheduler']}, epoch {health['epoch']}, up {seconds(health['uptime_s'])}"),
         ("jobs", counts or "none"),
+        ("storage", _storage(health.get("storage") or {})),
         *((name, f"heard {seconds(age)} ago") for name, age in {**health["agents"], **health["compilers"]}.items()),
     ]
     console.print(table(("what", "how"), facts))
     if not ready:
         raise typer.Exit(1)
+
+
+def _storage(told: dict[str, Any]) -> str:
+    """Whether jobs are taken, and how much room there is for them."""
+    if not told.get("accepting", True):
+        return f"[red]takes no more jobs[/]: {escape(str(told.get('reason') or 'no reason was given'))}"
+    free = [count for count in (told.get("free_bytes") or {}).values() if count is not None]
+    return f"{size(min(free))} free" if free else "takes jobs"
 
 
 def devices(

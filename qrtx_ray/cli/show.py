@@ -22,6 +22,7 @@ __all__ = [
     "job_table",
     "results_view",
     "seconds",
+    "size",
     "state_text",
     "table",
     "writing",
@@ -47,6 +48,7 @@ STATE_STYLES = {
     "Cancelled": "yellow",
     "Executing": "cyan",
     "Queued": "blue",
+    "Paused": "magenta",
 }
 
 
@@ -71,9 +73,12 @@ def writing(path: Path) -> Iterator[None]:
 def results_view(document: Mapping[str, Any]) -> Group:
     """A result document, one block for each PUB: counts with bars, or values with their errors; of a dry run its figures."""
     blocks: list[Table | str] = []
-    estimate = document.get("metadata", {}).get("qrtx", {}).get("estimate")
+    ours = document.get("metadata", {}).get("qrtx", {})
+    estimate = ours.get("estimate")
     if estimate is not None:
         return Group(*(_figures(one) for one in estimate.get("candidates", [estimate])))
+    if ours.get("partial"):
+        blocks.append(f"[yellow]partial[/]: {ours.get('progress', 0.0):.0%} of the job was done when it was cancelled")
     several = len(document["pubs"]) > 1
     for index, pub in enumerate(document["pubs"]):
         title = f"PUB {index}" if several else None
@@ -127,6 +132,15 @@ def seconds(value: float | None) -> str:
     if value < 1.0:
         return f"{value * 1000:.0f} ms"
     return f"{value:.2f} s" if value < 100 else f"{value:.0f} s"
+
+
+def size(count: int) -> str:
+    """A number of bytes for a reader."""
+    value, units = float(count), ["B", "KiB", "MiB", "GiB"]
+    while value >= 1024 and len(units) > 1:
+        value /= 1024
+        units.pop(0)
+    return f"{value:.0f} {units[0]}" if value >= 100 or units[0] == "B" else f"{value:.1f} {units[0]}"
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str | None = None) -> Table:

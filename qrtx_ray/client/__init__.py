@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from qrtx_ray.client.asynchronous import AsyncQrtxClient
 from qrtx_ray.client.connection import Connection, find_connection
-from qrtx_ray.client.messages import JobStatus
+from qrtx_ray.client.loops import AsyncHybridLoop, AsyncStep, HybridLoop, Step
+from qrtx_ray.client.messages import JobStatus, job_body
 from qrtx_ray.client.synchronous import QrtxClient
 
-__all__ = ["AsyncQrtxClient", "Connection", "JobStatus", "QrtxClient", "find_connection"]
+__all__ = [
+    "AsyncHybridLoop",
+    "AsyncQrtxClient",
+    "AsyncStep",
+    "Connection",
+    "HybridLoop",
+    "JobStatus",
+    "QrtxClient",
+    "Step",
+    "find_connection",
+    "job_body",
+]

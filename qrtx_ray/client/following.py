@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from typing import Any
 
 from qrtx_ray.client.calls import job_path
 from qrtx_ray.client.events import EventReader
@@ -62,7 +63,7 @@ class Watch:
         self.path = job_path(job_id) + "/events"
         self.ended = False
         self._reader = EventReader()
-        self._seen = False
+        self._view: dict[str, Any] | None = None
         self._failures = 0
 
     @property
@@ -75,11 +76,15 @@ class Watch:
         self._reader.restart()
 
     def feed(self, line: str) -> Iterator[JobStatus]:
-        """What a line of the stream completes."""
-        for view in self._reader.feed(line):
-            status = JobStatus.from_view(view)
-            self._seen, self._failures, self.ended = True, 0, status.terminal
-            yield status
+        """What a line of the stream completes: the job as it is then, also where only a part of it was told."""
+        for name, document in self._reader.feed(line):
+            self._failures = 0
+            view = _merged(self._view, name, document)
+            if view is not None:
+                self._view = view
+                status = JobStatus.from_view(view)
+                self.ended = status.terminal
+                yield status
 
     def pause_s(self, error: Exception | None, url: str) -> float:
         """The stream ended before the job did: seconds until the next try.
@@ -87,7 +92,22 @@ class Watch:
         Raises:
             DeviceUnavailable: There never was a stream, or it cannot be taken up again.
         """
-        if not self._seen or self._failures >= TRIES:
+        if self._view is None or self._failures >= TRIES:
             raise DeviceUnavailable(f"{url} cannot be reached") from error
         self._failures += 1
         return float(min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** (self._failures - 1)))
+
+
+def _merged(view: dict[str, Any] | None, name: str, document: dict[str, Any]) -> dict[str, Any] | None:
+    """The job's view after an event; None while nothing is known of the job, or nothing of the kind of event."""
+    if name == "job":
+        return document
+    if view is None:
+        return None
+    if name == "progress":
+        return {**view, **document}
+    kept = document.get("checkpoint") if name == "checkpoint" else None
+    if kept is None:
+        return None
+    known = [one for one in view.get("checkpoints", []) if one["sequence"] != kept["sequence"]]
+    return {**view, "checkpoints": sorted([kept, *known], key=lambda one: -one["sequence"])}

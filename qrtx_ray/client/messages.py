@@ -40,6 +40,8 @@ class JobStatus:
         qpu_s: Seconds of QPU time charged, once it has run.
         error: Why it failed, if it did.
         view: The whole answer.
+        slices: Slices done by the present execution.
+        partial: Whether its results cover only `progress` of it: it was cancelled so.
     """
 
     id: str
@@ -53,6 +55,8 @@ class JobStatus:
     qpu_s: float | None
     error: ErrorInfo | None
     view: Mapping[str, Any] = field(repr=False)
+    slices: int = 0
+    partial: bool = False
 
     @classmethod
     def from_view(cls, view: Mapping[str, Any]) -> JobStatus:
@@ -69,6 +73,8 @@ class JobStatus:
             qpu_s=view["qpu_s"],
             error=None if error is None else _error(error),
             view=view,
+            slices=view.get("slices", 0),
+            partial=view.get("partial", False),
         )
 
 
@@ -94,7 +100,7 @@ def job_body(
         observables: One mapping Pauli string → coefficient for each observable, the same for every circuit.
         precision: Target standard error of an estimator job.
         envelope: Further keys: name, seed, priority, tags, queue_timeout_s, execution_timeout_s, max_qpu_s, options,
-            devices (with device ``auto``), deadline, fidelity_floor, reservation, dry_run.
+            devices (with device ``auto``), deadline, fidelity_floor, reservation, dry_run, checkpoint_interval_s.
     """
     several = [circuits] if isinstance(circuits, str) or not isinstance(circuits, Sequence) else circuits
     common: dict[str, Any] = {"parameters": parameters, "observables": observables, "precision": precision}

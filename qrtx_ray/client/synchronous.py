@@ -15,6 +15,7 @@ from qrtx_ray.client import calls
 from qrtx_ray.client.calls import Call
 from qrtx_ray.client.connection import Connection, find_connection
 from qrtx_ray.client.following import SILENCE_S, Patience, Watch
+from qrtx_ray.client.loops import HybridLoop
 from qrtx_ray.client.messages import JobStatus, document_of, file_body, job_body, raise_for
 from qrtx_ray.errors import DeviceUnavailable, QrtxError
 
@@ -89,9 +90,11 @@ class QrtxClient:
         """Submit a body of the native API as it is."""
         return self._do(calls.submit(body, idempotency_key))
 
-    def submit_many(self, bodies: Sequence[Mapping[str, Any]]) -> list[JobStatus | QrtxError]:
+    def submit_many(
+        self, bodies: Sequence[Mapping[str, Any]], *, idempotency_key: str | None = None
+    ) -> list[JobStatus | QrtxError]:
         """Submit several bodies in one request; outcome i is the job of body i, or why it was refused."""
-        return self._do(calls.submit_many(bodies))
+        return self._do(calls.submit_many(bodies, idempotency_key))
 
     def get(self, job_id: str) -> JobStatus:
         """The job now."""
@@ -138,9 +141,39 @@ class QrtxClient:
         """Results of up to 64 jobs in one request, or why a job has none; waits up to `wait_s` for their ends."""
         return self._do(calls.results_of_many(job_ids, wait_s, memory=memory))
 
-    def cancel(self, job_id: str) -> JobStatus:
-        """Cancel the job."""
-        return self._do(calls.cancel(job_id))
+    def cancel(self, job_id: str, *, partial: bool = False) -> JobStatus:
+        """Cancel the job; with `partial` a run ends after its slice, and its results are kept as far as they go."""
+        return self._do(calls.cancel(job_id, partial=partial))
+
+    def pause(self, job_id: str) -> JobStatus:
+        """Let the job wait until it is resumed; one that runs pauses after its slice, and keeps what it has done."""
+        return self._do(calls.pause(job_id))
+
+    def resume(self, job_id: str) -> JobStatus:
+        """Let a paused job go on."""
+        return self._do(calls.resume(job_id))
+
+    def checkpoint(self, job_id: str, wait_s: float = 0.0) -> JobStatus:
+        """Have a running job keep what it has done after its slice; waits up to `wait_s` (at most 60) for it."""
+        return self._do(calls.checkpoint(job_id, wait_s))
+
+    def checkpoints(self, job_id: str) -> list[dict[str, Any]]:
+        """The job's valid checkpoints, newest first."""
+        return self._do(calls.checkpoints(job_id))
+
+    def migrate(self, job_id: str, agent: str | None = None) -> JobStatus:
+        """Let a running job go on with `agent`, or with any other than the present one."""
+        return self._do(calls.migrate(job_id, agent))
+
+    def restore(self, job_id: str, sequence: int | None = None, *, idempotency_key: str | None = None) -> JobStatus:
+        """A new job like one that has ended, which begins with its newest checkpoint, or with that numbered `sequence`."""
+        return self._do(calls.restore(job_id, sequence, idempotency_key))
+
+    def updates(self, job_id: str, after: int = 0, wait_s: float = 0.0) -> dict[str, Any]:
+        """Every change of the job after a sequence number (``changes``), and how far it is (``state``, ``progress``, ``slices``).
+        Waits up to `wait_s` (at most 60) for the first; ``sequence`` is the next `after`.
+        """
+        return self._do(calls.updates(job_id, after, wait_s))
 
     def delete(self, job_id: str) -> None:
         """Remove a job that has ended."""
@@ -198,6 +231,59 @@ class QrtxClient:
         """All devices with queue and use."""
         return self._do(calls.devices())
 
+    def pause_device(self, name: str) -> dict[str, Any]:
+        """Operators: give the device no more work."""
+        return self._do(calls.operate("devices", name, "pause"))
+
+    def drain_device(self, name: str) -> dict[str, Any]:
+        """Operators: the same, and what runs there makes way after its slice. It is empty when ``running`` is 0."""
+        return self._do(calls.operate("devices", name, "drain"))
+
+    def resume_device(self, name: str) -> dict[str, Any]:
+        """Operators: let the device take work again."""
+        return self._do(calls.operate("devices", name, "resume"))
+
+    def agents(self) -> list[dict[str, Any]]:
+        """Operators: all device agents."""
+        return self._do(calls.agents())
+
+    def drain_agent(self, name: str) -> dict[str, Any]:
+        """Operators: the agent gives its work back and takes no more. It is empty when ``running`` is 0."""
+        return self._do(calls.operate("agents", name, "drain"))
+
+    def resume_agent(self, name: str) -> dict[str, Any]:
+        """Operators: let the agent take work again."""
+        return self._do(calls.operate("agents", name, "resume"))
+
+    def put_state(self, name: str, state: Mapping[str, Any], *, expected: str | None = None) -> str:
+        """Keep a state (plain values, arrays, NumPy generators) under a name; durable when this returns. Returns its etag.
+
+        Args:
+            expected: The etag of what must be there now; "": nothing may be there; None: whatever is there.
+
+        Raises:
+            StateChanged: Something else is there.
+        """
+        return self._do(calls.put_state(name, state, expected))
+
+    def get_state(self, name: str) -> tuple[dict[str, Any], str]:
+        """A named state, and its etag. Raises NotFound."""
+        return self._do(calls.get_state(name))
+
+    def delete_state(self, name: str, *, expected: str | None = None) -> None:
+        """Forget a named state."""
+        self._do(calls.delete_state(name, expected))
+
+    def states(self) -> list[dict[str, Any]]:
+        """Your named states, by name."""
+        return self._do(calls.states())
+
+    def hybrid_loop(
+        self, name: str, initial: Mapping[str, Any], *, iterations: int | None = None, seed: int = 0
+    ) -> HybridLoop:
+        """A loop whose state is durable in the runtime; see `client.loops.HybridLoop`."""
+        return HybridLoop(self._do, name, initial, iterations=iterations, seed=seed)
+
     def health(self) -> dict[str, Any]:
         """How the runtime does."""
         return self._do(calls.health())
@@ -207,6 +293,8 @@ class QrtxClient:
             answer = self._http.request(call.method, call.path, **call.options(self._timeout_s))
         except httpx.HTTPError as error:
             raise DeviceUnavailable(f"{self.connection.url} cannot be reached: {type(error).__name__}") from error
+        if call.raw and answer.is_success:
+            return call.read(answer.content)
         document = document_of(answer.status_code, answer.content)
         if answer.status_code != call.also:
             raise_for(answer.status_code, document)

@@ -12,6 +12,7 @@ from qrtx_ray.model import Level
 __all__ = [
     "LEVELS",
     "check_integer",
+    "check_interval",
     "check_number",
     "check_precision",
     "check_priority",
@@ -22,6 +23,8 @@ __all__ = [
 ]
 
 LEVELS = {level.name.lower(): level.priority for level in Level}  #: what the name of a level means as a priority
+LEAST_INTERVAL_S = 1.0
+LONGEST_INTERVAL_S = 86_400.0
 _MAX_SEED = 2**64 - 1
 _MAX_INTEGER = 2**63 - 1
 
@@ -49,6 +52,19 @@ def check_number(value: Any, low: float, high: float, *, field: str) -> float:
         raise ValidationError(
             f"{field} must be a finite number from {low:g} to {high:g}", field=field, limit=f"{low:g}..{high:g}"
         )
+    return float(value)
+
+
+def check_interval(value: Any, *, field: str) -> float:
+    """Seconds between two checkpoints: 0 for none, or 1 s to a day.
+
+    Raises:
+        ValidationError: Anything else.
+    """
+    if type(value) not in {int, float} or not (value == 0 or LEAST_INTERVAL_S <= value <= LONGEST_INTERVAL_S):
+        limit = f"0, {LEAST_INTERVAL_S:g}..{LONGEST_INTERVAL_S:g} s"
+        text = f"{field} must be 0 for no checkpoints, or a number from {LEAST_INTERVAL_S:g} to {LONGEST_INTERVAL_S:g}"
+        raise ValidationError(text, field=field, limit=limit)
     return float(value)
 
 

@@ -43,12 +43,14 @@ _TOP = ["apiVersion", "kind", "metadata", "spec", "runtime", "resources", "sched
 _METADATA = ["name", "labels", "annotations", "tags"]
 _SPEC = ["target", "priority", "entrypoint", "program", "program_path", "compiler", "metadata", "dependencies",
          "workload", "circuits", "parameters", "observables", "shots", "seed", "precision", "options", "kind",
-         "devices", "deadline", "fidelity_floor", "reservation", "dry_run", "max_qpu_s"]  # fmt: skip
+         "devices", "deadline", "fidelity_floor", "reservation", "dry_run", "max_qpu_s",
+         "checkpoint_interval_s"]  # fmt: skip
 _PROGRAM = ["path", "source", "format"]
 _RUNTIME = ["mode", "retry", "timeout", "replay"]
 _TIMEOUT = ["queue_seconds", "execution_seconds", "result_seconds"]
 _PLACING = ("devices", "deadline", "fidelity_floor", "reservation", "dry_run", "max_qpu_s")
-_PASSED_ON = ("circuits", "seed", "options", *_PLACING)
+_KEEPING = ("checkpoint_interval_s",)
+_PASSED_ON = ("circuits", "seed", "options", *_PLACING, *_KEEPING)
 _WITHOUT_EFFECT = ("entrypoint", "compiler", "dependencies", "workload")
 
 Reader = Callable[[str], bytes]
@@ -126,7 +128,7 @@ def write_jobspec(body: dict[str, Any]) -> str:
     spec: dict[str, Any] = {"target": body["device"], "kind": body.get("program", "sampler")}
     spec |= {
         key: body[key]
-        for key in ("priority", "shots", "seed", *_PLACING, "options", "circuits")
+        for key in ("priority", "shots", "seed", *_PLACING, *_KEEPING, "options", "circuits")
         if body.get(key) is not None
     }
     document: dict[str, Any] = {"apiVersion": _VERSIONS[0], "kind": "QuantumJob", "metadata": metadata, "spec": spec}

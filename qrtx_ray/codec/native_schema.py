@@ -6,13 +6,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, WithJsonSchema
 
-from qrtx_ray.codec.amounts import LEVELS
+from qrtx_ray.codec.amounts import LEVELS, LONGEST_INTERVAL_S
 
 __all__ = ["NativeCircuit", "NativeJob"]
 
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Seed = Annotated[StrictInt, Field(ge=0, lt=2**64)]
 Seconds = Annotated[float, Field(strict=True, allow_inf_nan=False, gt=0, le=31_536_000)]
+Interval = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0, le=LONGEST_INTERVAL_S)]
 Share = Annotated[float, Field(strict=True, allow_inf_nan=False, gt=0, le=1)]
 Priority = Annotated[
     StrictInt,
@@ -60,6 +61,7 @@ class NativeJob(BaseModel):
         fidelity_floor: Least predicted fidelity the job is to run with.
         reservation: The reservation of a device that the job may use.
         dry_run: Compile and estimate only.
+        checkpoint_interval_s: Seconds of run between two checkpoints, at least 1; 0: none; None: as configured.
     """
 
     model_config = _STRICT
@@ -80,6 +82,7 @@ class NativeJob(BaseModel):
     fidelity_floor: Share | None = None
     reservation: Annotated[str, Field(min_length=1, max_length=64)] | None = None
     dry_run: StrictBool = False
+    checkpoint_interval_s: Interval | None = None
     private: StrictBool = False
     session_id: Annotated[str, Field(max_length=64)] | None = None
     options: dict[str, Any] = {}

@@ -81,7 +81,7 @@ def _register(array: npt.NDArray[Any], bits: int, shape: list[int], memory: bool
 def _counts(row: npt.NDArray[Any], bits: int) -> dict[str, int]:
     """Counts of one element, most frequent first."""
     if bits == 0:
-        return {"": len(row)}
+        return {"": len(row)} if len(row) else {}
     width = row.shape[1]
     if width <= 2:  # small registers are counted, not sorted
         outcomes = row[:, 0].astype(np.intp) if width == 1 else row[:, 0].astype(np.intp) << 8 | row[:, 1]

@@ -89,3 +89,17 @@ async def test_waiting_leaves_nothing_behind():
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     assert cache._waiters == {}
+
+
+async def test_progress_and_slices_are_news_of_the_same_version_and_never_go_back():
+    cache = StatusCache(10)
+    cache.put(record(1, version=2))
+    waiting = await parked(cache)
+    cache.put(record(1, version=2, slices=1))
+    assert await waiting
+    cache.put(record(1, version=2, progress=0.5, slices=2))
+    cache.put(record(1, version=2, progress=0.25, slices=9))
+    kept = cache.get(job_id(1))
+    assert (kept.progress, kept.slices) == (0.5, 2)
+    cache.put(record(1, version=3))  # a new attempt begins anew
+    assert cache.get(job_id(1)).slices == 0

@@ -67,6 +67,7 @@ def test_help_names_every_command(qrtx: Callable[..., Outcome]) -> None:
     told = qrtx("--help").out
     commands = "up down env status devices demo submit watch results cancel jobs history version"
     commands += " explain estimate usage reserve reservations release export-trace simulate"
+    commands += " pause resume checkpoint checkpoints migrate restore drain undrain agents"
     assert all(command in told for command in commands.split())
 
 

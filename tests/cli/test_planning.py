@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
 import orjson
 import pytest
-from fastapi import FastAPI
 
 from qrtx_ray.api.app import create_app
 from qrtx_ray.cli import jobs, planning
@@ -22,24 +19,10 @@ from qrtx_ray.store.protocol import Transaction
 from qrtx_ray.store.sqlite import SqliteStore
 from qrtx_ray.testing import FakeGateway
 from tests.api.conftest import ALICE, DEVICES, OPERATOR, QASM, SETTINGS
+from tests.client.inside import Inside
 from tests.store.building import job
 
 PLAIN = {"device": "fake_manila@aer", "calibration_id": "abc", "fidelity": 0.9, "qpu_s": 2.0, "estimated_s": 0.1}
-
-
-class Inside(httpx.BaseTransport):
-    """Carries the requests of a blocking client into an application of this process."""
-
-    def __init__(self, app: FastAPI) -> None:
-        self._inner = httpx.ASGITransport(app)
-
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        async def carry() -> httpx.Response:
-            sent = httpx.Request(request.method, request.url, headers=request.headers, content=request.read())
-            answer = await self._inner.handle_async_request(sent)
-            return httpx.Response(answer.status_code, headers=answer.headers, content=await answer.aread())
-
-        return asyncio.run(carry())
 
 
 @dataclass(frozen=True)

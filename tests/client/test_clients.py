@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import inspect
 import io
 import json
@@ -23,6 +24,7 @@ from qrtx_ray.errors import (
     InternalError,
     NotFound,
     QrtxError,
+    StateChanged,
     ValidationError,
 )
 from tests.client.conftest import Answer, Broken, Server, event, in_turn, view
@@ -236,3 +238,86 @@ def test_a_circuit_travels_as_qpy() -> None:
     assert [one["format"] for one in body["circuits"]] == ["qpy", "qasm3"]
     (loaded,) = qpy.load(io.BytesIO(base64.b64decode(body["circuits"][0]["source"])))
     assert loaded == circuit
+
+
+@pytest.mark.parametrize(
+    ("call", "words", "path", "sent"),
+    [
+        ("pause", {}, "/v1/jobs/job1/pause", b""),
+        ("resume", {}, "/v1/jobs/job1/resume", b""),
+        ("cancel", {"partial": True}, "/v1/jobs/job1/cancel", b'{"partial":true}'),
+        ("checkpoint", {}, "/v1/jobs/job1/checkpoint", b""),
+        ("checkpoint", {"wait_s": 5}, "/v1/jobs/job1/checkpoint?wait=5", b""),
+        ("migrate", {}, "/v1/jobs/job1/migrate", b""),
+        ("migrate", {"agent": "a"}, "/v1/jobs/job1/migrate", b'{"agent":"a"}'),
+        ("restore", {}, "/v1/jobs/job1/restore", b""),
+        ("restore", {"sequence": 2}, "/v1/jobs/job1/restore", b'{"sequence":2}'),
+    ],
+)
+async def test_a_job_is_told_what_to_do(call: str, words: dict[str, Any], path: str, sent: bytes) -> None:
+    job, (asked,) = await both(httpx.Response(200, json=view("Paused")), call, "job1", **words)
+    assert job.state == "Paused"
+    assert (asked.method, asked.url.raw_path.decode(), asked.content) == ("POST", path, sent)
+
+
+async def test_a_restore_is_sent_with_its_key() -> None:
+    _, (asked,) = await both(httpx.Response(201, json=view("Queued")), "restore", "job1", idempotency_key="k")
+    assert asked.headers["idempotency-key"] == "k"
+
+
+@pytest.mark.parametrize(
+    ("call", "words", "document", "method", "path", "value"),
+    [
+        ("checkpoints", ("job1",), {"checkpoints": [1]}, "GET", "/v1/jobs/job1/checkpoints", [1]),
+        ("updates", ("job1",), {"changes": []}, "GET", "/v1/jobs/job1/updates?after=0", {"changes": []}),
+        ("updates", ("job1", 7, 2), {"changes": []}, "GET", "/v1/jobs/job1/updates?after=7&wait=2", {"changes": []}),
+        ("agents", (), {"agents": [{"name": "a"}]}, "GET", "/v1/agents", [{"name": "a"}]),
+        ("pause_device", ("a/b",), {"name": "a"}, "POST", "/v1/devices/a%2Fb/pause", {"name": "a"}),
+        ("drain_device", ("a@b",), {"name": "a"}, "POST", "/v1/devices/a%40b/drain", {"name": "a"}),
+        ("resume_device", ("a",), {"name": "a"}, "POST", "/v1/devices/a/resume", {"name": "a"}),
+        ("drain_agent", ("a",), {"name": "a"}, "POST", "/v1/agents/a/drain", {"name": "a"}),
+        ("resume_agent", ("a",), {"name": "a"}, "POST", "/v1/agents/a/resume", {"name": "a"}),
+        ("states", (), {"states": []}, "GET", "/v1/states", []),
+        ("delete_state", ("a/b",), None, "DELETE", "/v1/states/a%2Fb", None),
+    ],
+)
+async def test_the_calls_of_an_operator_and_about_checkpoints_and_states(
+    call: str, words: tuple[Any, ...], document: dict[str, Any], method: str, path: str, value: Any
+) -> None:
+    got, (asked,) = await both(httpx.Response(200, json=document), call, *words)
+    assert (asked.method, asked.url.raw_path.decode()) == (method, path)
+    assert got == value
+
+
+async def test_states_travel_as_documents_with_conditions() -> None:
+    answer = httpx.Response(200, json={"name": "s", "etag": "e", "size_bytes": 1})
+    for expected, header in ((None, None), ("", ("if-none-match", "*")), ("e" * 64, ("if-match", f'"{"e" * 64}"'))):
+        value, (asked,) = await both(answer, "put_state", "s", {"a": 1}, expected=expected)
+        assert (value, asked.method, asked.content) == ("e", "PUT", b'{"a":1}')
+        assert asked.headers["content-type"] == "application/json"
+        conditions = [(name, asked.headers[name]) for name in ("if-match", "if-none-match") if name in asked.headers]
+        assert conditions == ([] if header is None else [header])
+    document = b'{"a": {"__float__": "inf"}}'
+    (state, etag), _ = await both(httpx.Response(200, content=document), "get_state", "s")
+    assert (state, etag) == ({"a": float("inf")}, hashlib.sha256(document).hexdigest())
+    missing = httpx.Response(404, json={"error": {"code": "not_found", "message": "no such state"}})
+    with pytest.raises(NotFound), Server(lambda _: missing).sync() as client:
+        client.get_state("s")
+    changed = httpx.Response(412, json={"error": {"code": "state_changed", "message": "another is there"}})
+    with pytest.raises(StateChanged), Server(lambda _: changed).sync() as client:
+        client.put_state("s", {})
+
+
+def test_a_watch_puts_progress_and_checkpoints_into_the_job() -> None:
+    kept = [{"sequence": number, "progress": number / 4} for number in (1, 2)]
+    stream = event(4, view("Executing", 2, checkpoints=[]))
+    stream += 'event: progress\ndata: {"progress": 0.25, "slices": 1, "attempt": 1}\n\n'
+    stream += "".join(
+        f"event: checkpoint\nid: {number}\ndata: {json.dumps({'change': {}, 'checkpoint': one})}\n\n"
+        for number, one in ((5, kept[0]), (6, kept[1]), (6, kept[1]), (7, None))
+    )
+    stream += "event: news\ndata: {}\n\n" + event(8, view("Completed", 4, checkpoints=[]))
+    statuses = list(Server(lambda _: httpx.Response(200, text=stream)).sync().watch("job1"))
+    told = [(one.progress, [kept["sequence"] for kept in one.view["checkpoints"]]) for one in statuses]
+    assert told == [(0.0, []), (0.25, []), (0.25, [1]), (0.25, [2, 1]), (0.25, [2, 1]), (0.0, [])]
+    assert statuses[1].view["slices"] == 1

@@ -64,7 +64,7 @@ def test_nothing_is_sent_that_was_not_said() -> None:
 def test_an_event_may_have_several_lines_of_data() -> None:
     reader = EventReader()
     lines = ["id: 3", "data: {", 'data: "a": 1}', "retry: 5", ": comment", "", ""]
-    assert [value for line in lines for value in reader.feed(line)] == [{"a": 1}]
+    assert [value for line in lines for value in reader.feed(line)] == [("message", {"a": 1})]
     assert reader.last_id == 3
 
 

@@ -10,6 +10,7 @@ import pytest
 from qiskit.primitives.containers import BitArray
 from qiskit_ibm_runtime import RuntimeDecoder  # noqa: TID251 - reads our own results, as clients do
 
+from qrtx_ray.codec.amounts import check_interval
 from qrtx_ray.codec.aqo import aqo_text
 from qrtx_ray.codec.jobspec import read_jobspec, write_jobspec
 from qrtx_ray.codec.limits import Limits
@@ -129,6 +130,23 @@ def test_a_jobspec_may_leave_the_choice_and_set_bounds(deadline):
     assert body["deadline"].startswith("2030-01-01")
     assert NativeJob.model_validate(body).dry_run
     assert read_jobspec(write_jobspec(body), LIMITS).body == body
+
+
+@pytest.mark.parametrize("seconds", [0, 1, 2.5, 86_400])
+def test_a_jobspec_may_say_how_often_progress_is_kept(seconds):
+    wish = f"checkpoint_interval_s: {seconds}\n"
+    text = f"apiVersion: qrtx/v1\nkind: QuantumJob\nspec:\n  target: manila\n  {wish}  program: {{source: x}}\n"
+    body = read_jobspec(text, LIMITS).body
+    assert NativeJob.model_validate(body).checkpoint_interval_s == seconds
+    assert read_jobspec(write_jobspec(body), LIMITS).body == body
+    assert check_interval(seconds, field="checkpoint_interval_s") == seconds
+
+
+@pytest.mark.parametrize("value", [-1, 0.5, 86_401, float("nan"), "60", True, None])
+def test_an_interval_out_of_bounds_is_refused_with_its_limit(value):
+    with pytest.raises(ValidationError) as caught:
+        check_interval(value, field="x")
+    assert (caught.value.field, caught.value.limit) == ("x", "0, 1..86400 s")
 
 
 def test_a_jobspec_becomes_a_native_body_and_back():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from qrtx_ray.api.context import Api
+from qrtx_ray.api.native.agents import Agents
+from qrtx_ray.api.native.control import Control
 from qrtx_ray.api.native.devices import Devices
 from qrtx_ray.api.native.events import Events
 from qrtx_ray.api.native.jobs import Jobs
@@ -10,6 +12,7 @@ from qrtx_ray.api.native.planning import Planning
 from qrtx_ray.api.native.reservations import Reservations
 from qrtx_ray.api.native.results import Collection
 from qrtx_ray.api.native.service import Service
+from qrtx_ray.api.native.states import States
 from qrtx_ray.api.routing import OperationRouter
 
 __all__ = ["PREFIX", "native_router"]
@@ -20,7 +23,7 @@ PREFIX = "/v1"
 def native_router(api: Api) -> OperationRouter:
     """All routes, relative to the prefix."""
     router = OperationRouter()
-    parts = (Jobs, Collection, Events, Planning, Reservations, Devices, Service)
+    parts = (Jobs, Collection, Events, Control, Planning, Reservations, Devices, Agents, States, Service)
     for part in (kind(api) for kind in parts):
         router.include_router(part.router())
     return router

@@ -49,7 +49,7 @@ _FILTERS = {
 
 
 class Jobs:
-    """Everything under ``/v1/jobs`` but the event stream."""
+    """Jobs: sending them, asking for them, their results and their end."""
 
     def __init__(self, api: Api) -> None:
         self._api = api
@@ -79,7 +79,6 @@ class Jobs:
             query={"wait": "seconds, at most 60", "format": "native or runtime", "memory": "true: every shot"},
         )
         add_operation(router, "GET", "/jobs", self.list, "List jobs", model=JobListView, query=_FILTERS)
-        add_operation(router, "POST", "/jobs/{job_id}/cancel", self.cancel, "Cancel", model=JobView)
         add_operation(router, "GET", "/jobs/{job_id}/history", self.history, "All changes", model=HistoryView)
         add_operation(router, "DELETE", "/jobs/{job_id}", self.delete, "Remove a job that has ended", status=204)
         return router
@@ -163,8 +162,8 @@ class Jobs:
 
     async def results(self, request: Request) -> Response:
         """`format=native` (default): counts or expectation values in plain JSON, with `memory=true` every shot.
-        `format=runtime`: the document as the official client decodes it. With `?wait=` it waits for the end. 409 when
-        the job has no results (yet).
+        `format=runtime`: the document as the official client decodes it. With `?wait=` it waits for the end. A job that
+        was cancelled with `partial` has the results of what was done until then. 409 when the job has no results (yet).
         """
         tenant = principal_of(request).tenant
         job_id = job_id_of(request)
@@ -176,19 +175,16 @@ class Jobs:
         memory = query.flag("memory") or False
         if wait_s:
             await self._gateway.wait(job_id, tenant, wait_s, known_version=None, until_terminal=True)
+        before = await self._gateway.get(job_id, tenant)
         document = await self._gateway.results(job_id, tenant)
         if document is None:
-            raise no_results(await self._gateway.get(job_id, tenant))
+            raise no_results(before)
+        record = await self._gateway.get(job_id, tenant)  # it may have ended just now
         if form == "runtime":
             return json_bytes(document)
         if len(document) <= self._api.settings.inline_bytes:
-            return json_bytes(converted(job_id, document, memory))
-        return json_bytes(await asyncio.to_thread(converted, job_id, document, memory))
-
-    async def cancel(self, request: Request) -> Response:
-        """A waiting job is Cancelled at once, a running one is stopped. 409 when it has ended."""
-        tenant = principal_of(request).tenant
-        return json_response(job_view(await self._gateway.cancel(job_id_of(request), tenant, tenant)))
+            return json_bytes(converted(record, document, memory))
+        return json_bytes(await asyncio.to_thread(converted, record, document, memory))
 
     async def history(self, request: Request) -> Response:
         """Oldest first."""

@@ -10,8 +10,13 @@ from qrtx_ray.api.error_document import ErrorView
 from qrtx_ray.codec.native_schema import NativeJob
 
 __all__ = [
+    "AgentDocument",
+    "AgentListView",
+    "CancelBody",
     "CandidateView",
     "ChangeView",
+    "CheckpointListView",
+    "CheckpointView",
     "CollectedView",
     "DeviceDocument",
     "DeviceListView",
@@ -22,11 +27,16 @@ __all__ = [
     "JobListView",
     "JobView",
     "ManyAccepted",
+    "MigrateBody",
     "NativeJobs",
     "NewReservation",
     "ReservationListView",
     "ReservationView",
+    "RestoreBody",
     "ResultsView",
+    "StateListView",
+    "StateView",
+    "UpdatesView",
     "UsageView",
     "VersionView",
 ]
@@ -56,6 +66,42 @@ class CandidateView(BaseModel):
     refusal: str = Field(description="why it cannot run there, or empty")
 
 
+class CheckpointView(BaseModel):
+    """Progress of a job that is durable: a run goes on from the newest that can be used."""
+
+    sequence: int = Field(description="number among the job's checkpoints; grows")
+    attempt: int = Field(description="the execution that took it")
+    progress: float = Field(description="of the job, 0..1")
+    at: str
+    size_bytes: int
+    kind: str = Field(description="slices: shots and parameter rows; segment: also the state inside a circuit")
+
+
+class CheckpointListView(BaseModel):
+    """The valid checkpoints of a job, newest first."""
+
+    job_id: str
+    checkpoints: list[CheckpointView]
+
+
+class CancelBody(BaseModel):
+    """How a job is cancelled. May be left out."""
+
+    partial: bool = Field(default=False, description="keep the results of what was done until then")
+
+
+class MigrateBody(BaseModel):
+    """Where a job is to go on. May be left out."""
+
+    agent: str | None = Field(default=None, description="left out: any other than the present one")
+
+
+class RestoreBody(BaseModel):
+    """Where a new job begins. May be left out."""
+
+    sequence: int | None = Field(default=None, description="number of the checkpoint; left out: the newest")
+
+
 class JobView(BaseModel):
     """A job. Times are ISO 8601 in UTC."""
 
@@ -81,6 +127,7 @@ class JobView(BaseModel):
     started_at: str | None
     finished_at: str | None
     progress: float = Field(description="0..1")
+    slices: int = Field(description="slices done by the present execution")
     attempt: int
     retries: int
     queue_timeout_s: float | None
@@ -96,8 +143,16 @@ class JobView(BaseModel):
         description="when it had waited longer than its level allows, and went before others"
     )
     preemptions: int = Field(description="how often it made way for more urgent work")
+    checkpoint_interval_s: float | None = Field(description="as asked for; null: as configured")
+    checkpoints: list[CheckpointView] = Field(description="those that are valid, newest first")
+    restored_from: str | None = Field(description="the job whose checkpoints it began with")
+    pause_requested: bool = Field(description="it will pause after its slice")
+    paused_at: str | None
+    paused_by: str | None
     cancel_requested: bool
     cancelled_by: str | None
+    keep_partial: bool = Field(description="whoever cancelled it wants what was done until then")
+    partial: bool = Field(description="its results cover only `progress` of the job")
     qpu_s: float | None = Field(description="charged seconds of QPU time")
     profile: dict[str, Any] | None = Field(description="what the compiler found")
     result: ResultFile | None
@@ -144,10 +199,26 @@ class HistoryView(BaseModel):
     changes: list[ChangeView]
 
 
+class UpdatesView(BaseModel):
+    """What happened to a job after a point of its history, and how far it is now."""
+
+    job_id: str
+    state: str
+    terminal: bool
+    version: int
+    attempt: int
+    progress: float = Field(description="0..1")
+    slices: int
+    sequence: int = Field(description="of the last change; give it back as ?after= to be told what follows")
+    changes: list[ChangeView]
+
+
 class ResultsView(BaseModel):
     """Results in plain JSON: per PUB the counts of each register, or expectation values with their errors."""
 
     job_id: str
+    partial: bool = Field(description="of a job cancelled with `partial`: they cover only `progress` of it")
+    progress: float
     results: dict[str, Any]
 
 
@@ -155,6 +226,8 @@ class CollectedResults(BaseModel):
     """What came of one of several jobs: its results, or why there are none."""
 
     job_id: str
+    partial: bool
+    progress: float | None
     results: dict[str, Any] | None
     error: ErrorView | None
 
@@ -293,6 +366,42 @@ class DeviceListView(BaseModel):
     """All devices."""
 
     devices: list[DeviceDocument]
+
+
+class AgentDocument(BaseModel):
+    """A device agent and how it does."""
+
+    name: str
+    devices: list[str]
+    running: int = Field(description="jobs that it holds")
+    drained: bool = Field(description="told to give its work back and take no more")
+    last_heard_s: float = Field(description="seconds since its last sign of life")
+
+
+class AgentListView(BaseModel):
+    """All agents."""
+
+    agents: list[AgentDocument]
+
+
+class StateView(BaseModel):
+    """A named state that was written."""
+
+    name: str
+    etag: str = Field(description="SHA-256 of the document; also in the header ETag, there in quotes")
+    size_bytes: int
+
+
+class ListedState(StateView):
+    """A named state."""
+
+    at: str
+
+
+class StateListView(BaseModel):
+    """All named states of the tenant."""
+
+    states: list[ListedState]
 
 
 class HealthView(BaseModel):

@@ -18,17 +18,23 @@ from qrtx_ray.api.requests import Query
 from qrtx_ray.api.responses import json_bytes
 from qrtx_ray.codec.results import native_view
 from qrtx_ray.errors import InvalidState, NotFound, QrtxError, ValidationError
-from qrtx_ray.model import JobId, JobRecord, TaskState, is_job_id
+from qrtx_ray.model import JobRecord, is_job_id
 
 __all__ = ["MAX_COLLECTED", "Collection", "converted", "no_results"]
 
 MAX_COLLECTED = 64
 
+_Outcome = tuple[JobRecord, bytes] | QrtxError
 
-def converted(job_id: JobId, document: bytes, memory: bool) -> bytes:
-    """The answer for one job: its result document in plain JSON."""
+
+def converted(record: JobRecord, document: bytes, memory: bool) -> bytes:
+    """The answer for one job: its result document in plain JSON, and how much of the job it covers."""
+    return orjson.dumps(_told(record, document, memory), option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def _told(record: JobRecord, document: bytes, memory: bool) -> dict[str, Any]:
     view = native_view(document, memory=memory)
-    return orjson.dumps({"job_id": job_id, "results": view}, option=orjson.OPT_SERIALIZE_NUMPY)
+    return {"job_id": record.id, "partial": record.partial, "progress": record.progress, "results": view}
 
 
 def no_results(record: JobRecord) -> QrtxError:
@@ -37,7 +43,7 @@ def no_results(record: JobRecord) -> QrtxError:
         return InvalidState(f"the job has not ended; it is {record.state}")
     if record.error is not None:
         return InvalidState(f"the job ended {record.state} and has no results: {record.error.message}")
-    if record.private and record.state is TaskState.COMPLETED:
+    if record.private and record.result_sha256 is not None:
         return NotFound("the results of this private job were handed out before", field="job_id")
     return InvalidState(f"the job ended {record.state} and has no results")
 
@@ -75,28 +81,39 @@ class Collection:
         wait_s = query.seconds("wait", self._api.settings.wait_max_s)
         memory = query.flag("memory") or False
         outcomes = await asyncio.gather(*(self._outcome(job_id, tenant, wait_s) for job_id in job_ids))
-        size = sum(len(outcome) for outcome in outcomes if isinstance(outcome, bytes))
+        size = sum(len(outcome[1]) for outcome in outcomes if isinstance(outcome, tuple))
         if size <= self._api.settings.inline_bytes:
             return json_bytes(_collected(job_ids, outcomes, memory))
         return json_bytes(await asyncio.to_thread(_collected, job_ids, outcomes, memory))
 
-    async def _outcome(self, job_id: str, tenant: str, wait_s: float | None) -> bytes | QrtxError:
+    async def _outcome(self, job_id: str, tenant: str, wait_s: float | None) -> _Outcome:
         try:
             if not is_job_id(job_id):
                 raise NotFound("there is no such job", field="job")
             if wait_s:
                 await self._gateway.wait(job_id, tenant, wait_s, known_version=None, until_terminal=True)
+            before = await self._gateway.get(job_id, tenant)
             document = await self._gateway.results(job_id, tenant)
-            return document if document is not None else no_results(await self._gateway.get(job_id, tenant))
+            if document is None:
+                return no_results(before)
+            return await self._gateway.get(job_id, tenant), document
         except QrtxError as error:
             return error
 
 
-def _collected(job_ids: tuple[str, ...], outcomes: list[bytes | QrtxError], memory: bool) -> bytes:
+def _collected(job_ids: tuple[str, ...], outcomes: list[_Outcome], memory: bool) -> bytes:
     listed: list[dict[str, Any]] = []
     for job_id, outcome in zip(job_ids, outcomes, strict=True):
         if isinstance(outcome, QrtxError):
-            listed.append({"job_id": job_id, "results": None, "error": error_view(outcome.info())})
+            listed.append(
+                {
+                    "job_id": job_id,
+                    "partial": False,
+                    "progress": None,
+                    "results": None,
+                    "error": error_view(outcome.info()),
+                }
+            )
         else:
-            listed.append({"job_id": job_id, "results": native_view(outcome, memory=memory), "error": None})
+            listed.append({**_told(*outcome, memory), "error": None})
     return orjson.dumps({"outcomes": listed}, option=orjson.OPT_SERIALIZE_NUMPY)

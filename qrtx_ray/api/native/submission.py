@@ -19,6 +19,7 @@ from qrtx_ray.api.failures import UnsupportedMediaType
 from qrtx_ray.api.placement import deadline_of, device_and_choices
 from qrtx_ray.api.requests import Query, content_type, integer, json_text, read_body, text
 from qrtx_ray.api.settings import ApiSettings
+from qrtx_ray.codec.amounts import check_interval
 from qrtx_ray.codec.jobspec import read_jobspec
 from qrtx_ray.codec.limits import Limits
 from qrtx_ray.codec.native_schema import NativeJob
@@ -150,6 +151,7 @@ def build_native(body: bytes, sender: NativeSender, directory: DeviceDirectory, 
         fidelity_floor=job.fidelity_floor,
         reservation=job.reservation,
         dry_run=job.dry_run,
+        checkpoint_interval_s=job.checkpoint_interval_s,
     )
 
 
@@ -173,6 +175,8 @@ def _check_counts(job: NativeJob, settings: ApiSettings) -> None:
     if len(job.circuits) > most:
         raise ValidationError(f"a job has at most {most} circuits", field="circuits", limit=str(most))
     integer(job.shots, "shots", 1, settings.max_shots)
+    if job.checkpoint_interval_s is not None:
+        check_interval(job.checkpoint_interval_s, field="checkpoint_interval_s")
     for index, circuit in enumerate(job.circuits):
         if circuit.shots is not None:
             integer(circuit.shots, f"circuits[{index}].shots", 1, settings.max_shots)

@@ -8,10 +8,10 @@ from typing import Any
 from qrtx_ray.api.gateway import DeviceView
 from qrtx_ray.api.responses import field_outside, iso_time, with_dates
 from qrtx_ray.errors import ErrorInfo
-from qrtx_ray.model import JobChange, JobRecord
+from qrtx_ray.model import CheckpointRef, JobChange, JobRecord
 from qrtx_ray.scheduler.states import PUBLIC_STATES
 
-__all__ = ["change_view", "device_view", "error_view", "explanation_view", "job_view", "usage_view"]
+__all__ = ["change_view", "checkpoint_view", "device_view", "error_view", "explanation_view", "job_view", "usage_view"]
 
 
 def job_view(record: JobRecord) -> dict[str, Any]:
@@ -39,6 +39,7 @@ def job_view(record: JobRecord) -> dict[str, Any]:
         "started_at": iso_time(record.started_at),
         "finished_at": iso_time(record.finished_at),
         "progress": record.progress,
+        "slices": record.slices,
         "attempt": record.attempt,
         "retries": record.retries,
         "queue_timeout_s": record.queue_timeout_s,
@@ -52,8 +53,16 @@ def job_view(record: JobRecord) -> dict[str, Any]:
         "dry_run": record.dry_run,
         "promoted_at": iso_time(record.promoted_at),
         "preemptions": record.preemptions,
+        "checkpoint_interval_s": record.checkpoint_interval_s,
+        "checkpoints": [checkpoint_view(one) for one in record.checkpoints],
+        "restored_from": record.restored_from,
+        "pause_requested": record.pause_requested,
+        "paused_at": iso_time(record.paused_at),
+        "paused_by": record.paused_by,
         "cancel_requested": record.cancel_requested,
         "cancelled_by": record.cancelled_by,
+        "keep_partial": record.keep_partial,
+        "partial": record.partial,
         "qpu_s": record.qpu_s,
         "profile": asdict(record.profile) if record.profile else None,
         "result": _result(record),
@@ -69,6 +78,18 @@ def error_view(error: ErrorInfo) -> dict[str, Any]:
         "field": field_outside(error.field),
         "limit": None if error.limit is None else with_dates(error.limit),
         "retryable": error.retryable,
+    }
+
+
+def checkpoint_view(ref: CheckpointRef) -> dict[str, Any]:
+    """A checkpoint, see `models.CheckpointView`."""
+    return {
+        "sequence": ref.sequence,
+        "attempt": ref.attempt,
+        "progress": ref.progress,
+        "at": iso_time(ref.at),
+        "size_bytes": ref.size_bytes,
+        "kind": ref.kind,
     }
 
 

@@ -128,10 +128,14 @@ class Jobs:
         return json_response({"jobs": jobs, "count": max(page.total, offset), "limit": limit, "offset": offset})
 
     async def results(self, request: Request) -> Response:
-        """The document as text; 204 while there is none, also for failed jobs and for the second read of a private
-        one.
+        """The document as text; 204 while there is none, also for failed and cancelled jobs and for the second read of a
+        private one.
         """
-        results = await self._gateway.results(job_id_of(request), principal_of(request).tenant)
+        tenant = principal_of(request).tenant
+        record = await self._gateway.get(job_id_of(request), tenant)
+        if record.state is not TaskState.COMPLETED:
+            return empty()
+        results = await self._gateway.results(record.id, tenant)
         return empty() if results is None else Response(results, media_type="text/plain")
 
     async def metrics(self, request: Request) -> Response:

@@ -10,7 +10,7 @@ from qrtx_ray.api.envelope import tags_of
 from qrtx_ray.api.placement import deadline_of
 from qrtx_ray.api.requests import integer, json_text, number, text
 from qrtx_ray.api.settings import ApiSettings
-from qrtx_ray.codec.amounts import check_priority
+from qrtx_ray.codec.amounts import check_interval, check_priority
 from qrtx_ray.errors import NotFound, ValidationError
 from qrtx_ray.model import JobRequest, PayloadFormat, Program
 
@@ -21,7 +21,7 @@ _MAX_COST_S = 10_800
 _MAX_TIMEOUT_S = 30 * 86_400.0
 _HINTS = frozenset({
     "priority", "seed", "queue_timeout_s", "execution_timeout_s", "name", "optimization_level", "deadline",
-    "fidelity_floor", "reservation", "dry_run",
+    "fidelity_floor", "reservation", "dry_run", "checkpoint_interval_s",
 })  # fmt: skip
 _SESSIONS = "sessions are not offered by this server yet; use job mode (mode=backend)"
 
@@ -86,6 +86,7 @@ def build_request(
         fidelity_floor=hints.get("fidelity_floor"),
         reservation=hints.get("reservation"),
         dry_run=hints.get("dry_run", False),
+        checkpoint_interval_s=hints.get("checkpoint_interval_s"),
     )
 
 
@@ -150,6 +151,9 @@ def _hints(params: dict[str, Any]) -> dict[str, Any]:
         found["seed"] = integer(given["seed"], f"{where}.seed", 0, 2**64 - 1)
     if given.get("name") is not None:
         found["name"] = text(given["name"], f"{where}.name", 128)
+    if given.get("checkpoint_interval_s") is not None:
+        value = given["checkpoint_interval_s"]
+        found["checkpoint_interval_s"] = check_interval(value, field=f"{where}.checkpoint_interval_s")
     _placing_hints(given, found, where)
     return found
 
