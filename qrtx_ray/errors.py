@@ -65,6 +65,7 @@ __all__ = [
     "ExecuteError",
     "ExecutionTimeout",
     "FidelityFloorUnmet",
+    "FrontUnavailable",
     "IdempotencyConflict",
     "InternalError",
     "InvalidState",
@@ -193,6 +194,11 @@ class QuotaQueued(AllocationError):
 class QuotaQpuSeconds(AllocationError):
     code = "quota_qpu_seconds"
     http_status = 429
+    retryable = True
+
+
+class FrontUnavailable(AllocationError):
+    code = "front_unavailable"
     retryable = True
 
 

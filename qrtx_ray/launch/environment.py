@@ -14,9 +14,12 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+import orjson
+
+from qrtx_ray.api.failures import error_body
 from qrtx_ray.api.tokens import load_or_create_token
 from qrtx_ray.config import Settings
-from qrtx_ray.errors import DeviceUnavailable
+from qrtx_ray.errors import DeviceUnavailable, FrontUnavailable
 
 __all__ = ["authentication", "free_port", "loopback_haproxy", "own_agent_port", "ray_environment", "variables"]
 
@@ -24,8 +27,14 @@ HAPROXY_METRICS_PORT = 9101
 HAPROXY_STATS_PORT = 8404
 QUIET_PORTS = range(20_000, 30_000)
 PORT_TRIES = 50
+FRONT_AWAY = FrontUnavailable("the front is being started again; nothing was done, ask once more").info()
 # A sed expression: `bind :9101` and `bind *:8404` become loopback addresses.
-NARROW_BIND = r"s/^([[:space:]]*bind) +[*]?:([0-9]+)[[:space:]]*\$/\1 127.0.0.1:\2/"
+NARROW_BIND = r"s/^([[:space:]]*bind) +[*]?:([0-9]+)[[:space:]]*$/\1 127.0.0.1:\2/"
+# While a replica is made anew HAProxy knows of no path at all, and a client would read its 404 as "there is no such job".
+SAY_UNAVAILABLE = (
+    r"s|^([[:space:]]*http-request return status) 404 content-type text/plain lf-string .*$|"
+    r"\1 503 content-type application/json hdr Retry-After 1 string '{body}'|"
+)
 
 # 1 is PR_SET_PDEATHSIG; it outlives the call that turns this process into HAProxy.
 DIE_WITH_PARENT = (
@@ -126,7 +135,8 @@ def ray_environment(settings: Settings, run_folder: Path) -> dict[str, str]:
             "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port(HAPROXY_STATS_PORT if settings.server.port else 0)),
         }
         if settings.server.host in {"127.0.0.1", "localhost"}:
-            wrapper = loopback_haproxy(run_folder, os.environ)
+            # Below a path of its own, whatever else is asked for is rightly not found.
+            wrapper = loopback_haproxy(run_folder, os.environ, whole=not settings.server.root)
             if wrapper is not None:
                 wanted["RAY_SERVE_HAPROXY_BINARY_PATH"] = str(wrapper)
     return {name: os.environ.get(name, value) for name, value in wanted.items()}
@@ -151,26 +161,35 @@ def _packaged_haproxy() -> Path | None:
     return binary if binary.is_file() else None
 
 
-def loopback_haproxy(folder: Path, environment: Mapping[str, str]) -> Path | None:
+def loopback_haproxy(folder: Path, environment: Mapping[str, str], *, whole: bool = True) -> Path | None:
     """A launcher that keeps HAProxy's metrics and statistics ports on the loopback interface, and HAProxy to its parent.
 
     Serve's configuration template binds the front to the configured host, but these two to all interfaces, and has no
     option for it. The launcher narrows the two lines in the generated file before it starts the real program. It also
     asks the kernel to end HAProxy with the actor that started it: one that was left behind would share the port with its
     successor and send every second request to replicas that are gone.
+
+    Args:
+        folder: Where the launcher is written.
+        environment: May name another HAProxy than the packaged one.
+        whole: Whether every path is the front's: then one that HAProxy does not know is a 503, for the front is away.
     """
     binary = environment.get("RAY_SERVE_HAPROXY_BINARY_PATH") or _packaged_haproxy()
     if binary is None:
         return None
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    changes = folder / "haproxy.sed"
+    body = orjson.dumps(error_body(FRONT_AWAY, "")).decode()
+    said = [NARROW_BIND, *([SAY_UNAVAILABLE.replace("{body}", body)] if whole else ())]
+    changes.write_text("\n".join(said) + "\n", "utf-8")
     script = folder / "haproxy-on-loopback"
     lines = [
         "#!/bin/sh",
-        "# Keeps HAProxy's metrics and statistics ports off the network.",
+        "# Keeps HAProxy's metrics and statistics ports off the network, and its 404 from standing for an absent front.",
         "previous=",
         'for argument in "$@"; do',
         '  if [ "$previous" = "-f" ] && [ -f "$argument" ]; then',
-        f'    sed -i -E -e "{NARROW_BIND}" "$argument"',
+        f'    sed -i -E -f {shlex.quote(str(changes))} "$argument"',
         "  fi",
         '  previous="$argument"',
         "done",

@@ -25,8 +25,8 @@ SEEDS = [11, 12]
 SHOTS = 2_000
 
 
-def some_seconds(qubits: int = 20, layers: int = 30) -> str:
-    """A circuit that takes a second or two."""
+def some_seconds(qubits: int = 21, layers: int = 110) -> str:
+    """A circuit that takes two or three seconds."""
     return endless(qubits, layers)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -103,6 +104,25 @@ def test_haproxys_other_ports_are_kept_on_the_loopback_interface(tmp_path: Path)
         "    bind 127.0.0.1:8000",
         "    bind *:80 ssl",
     ]
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_front_that_is_away_is_not_a_job_that_does_not_exist(tmp_path: Path, *, whole: bool) -> None:
+    line = "    http-request return status 404 content-type text/plain lf-string \"Path '%[path]' not found.\""
+    written = tmp_path / "haproxy.cfg"
+    written.write_text(f"backend default_backend\n{line}\n")
+    script = loopback_haproxy(tmp_path / "run", {"RAY_SERVE_HAPROXY_BINARY_PATH": "/bin/echo"}, whole=whole)
+    assert script is not None
+    subprocess.run([script, "-f", written], check=True, capture_output=True)
+    [said] = written.read_text().splitlines()[1:]
+    if not whole:
+        assert said == line
+        return
+    before, body, after = said.split("'")
+    assert before == "    http-request return status 503 content-type application/json hdr Retry-After 1 string "
+    assert json.loads(body)["error"]["code"] == "front_unavailable"
+    assert json.loads(body)["error"]["retryable"]
+    assert not after
 
 
 def test_haproxy_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
