@@ -21,11 +21,11 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
 
 MANILA, IDEAL = "fake_manila@aer", "fake_manila@aer_ideal"
 SHOTS = 3000
-CIRCUITS = 14
+CIRCUITS = 9
 
 
 def long_job(client: QrtxClient, **fields: Any) -> JobStatus:
-    """A job of some five seconds in many slices: trajectories of a circuit that measures midway."""
+    """A job of three to five seconds in many slices: trajectories of a circuit that measures midway."""
     lines = ["OPENQASM 2.0;", 'include "qelib1.inc";', "qreg q[3];", "creg c[3];"]
     for layer in range(8):
         lines += [f"rx(0.{layer + 1}) q[{qubit}];" for qubit in range(3)]

@@ -89,6 +89,7 @@ def test_a_critical_job_does_not_wait_for_a_long_one_of_low_priority(client: Qrt
     assert client.wait(low.id, 30).state == "Cancelled"
 
 
+@pytest.mark.long
 def test_an_agent_that_dies_with_the_checkpoint_just_written_loses_nothing(tmp_path: Path, measured: Any) -> None:
     fault = {"QRTX_FAULT": "agent.checkpoint_written:1"}
     with runtime_on(tmp_path, **fault) as (process, _, client):

@@ -18,7 +18,7 @@ import pytest
 from .nodes_process import AGENT, DEVICE, HEAVY
 from .tools import BELL, endless, until
 
-pytestmark = [pytest.mark.cluster, pytest.mark.faults]
+pytestmark = [pytest.mark.cluster, pytest.mark.faults, pytest.mark.long]
 
 ROOT = Path(__file__).resolve().parents[2]
 SEEDS = [11, 12]

@@ -22,7 +22,7 @@ from .test_making_way import kept, slow, some_way
 from .test_whole_restart import runtime_on
 from .tools import until
 
-pytestmark = [pytest.mark.cluster, pytest.mark.faults, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.cluster, pytest.mark.faults, pytest.mark.long, pytest.mark.timeout(240)]
 
 MANAGER = "qrtx-state-manager"
 SEED = 11
