@@ -11,7 +11,7 @@
         - QueueFull                  the bounded queue is full
         - QuotaQueued                the tenant has as many unfinished jobs as it may
         - QuotaQpuSeconds            the tenant has used the QPU time of the period, or would by this job
-        - FrontUnavailable           the HTTP front is being started again; nothing was done
+        - FrontUnavailable           the HTTP front is away for a moment; it is being started again
         - DeviceUnavailable          the device is unknown to the cluster or offline
         - QueueTimeout               waited longer than the job allows
         - PauseTimeout               was paused longer than may be

@@ -27,13 +27,19 @@ HAPROXY_METRICS_PORT = 9101
 HAPROXY_STATS_PORT = 8404
 QUIET_PORTS = range(20_000, 30_000)
 PORT_TRIES = 50
-FRONT_AWAY = FrontUnavailable("the front is being started again; nothing was done, ask once more").info()
+FRONT_AWAY = FrontUnavailable("the front is away for a moment; ask once more").info()
 # A sed expression: `bind :9101` and `bind *:8404` become loopback addresses.
 NARROW_BIND = r"s/^([[:space:]]*bind) +[*]?:([0-9]+)[[:space:]]*$/\1 127.0.0.1:\2/"
 # While a replica is made anew HAProxy knows of no path at all, and a client would read its 404 as "there is no such job".
 SAY_UNAVAILABLE = (
     r"s|^([[:space:]]*http-request return status) 404 content-type text/plain lf-string .*$|"
     r"\1 503 content-type application/json hdr Retry-After 1 string '{body}'|"
+)
+# Serve has HAProxy call 502, 503 and 504 a 500, as if the front had a bug.
+SAY_SO_TOO = r"s|^([[:space:]]*errorfile 50[234]) .*$|\1 {file}|"
+UNAVAILABLE_FILE = (
+    "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 1\r\nConnection: close\r\n"
+    "Content-Length: {length}\r\n\r\n{body}"
 )
 
 # 1 is PR_SET_PDEATHSIG; it outlives the call that turns this process into HAProxy.
@@ -172,20 +178,24 @@ def loopback_haproxy(folder: Path, environment: Mapping[str, str], *, whole: boo
     Args:
         folder: Where the launcher is written.
         environment: May name another HAProxy than the packaged one.
-        whole: Whether every path is the front's: then one that HAProxy does not know is a 503, for the front is away.
+        whole: Whether every path is the front's: then one that HAProxy does not know is a 503, for the front is away. What
+            it cannot deliver is always one.
     """
     binary = environment.get("RAY_SERVE_HAPROXY_BINARY_PATH") or _packaged_haproxy()
     if binary is None:
         return None
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    changes = folder / "haproxy.sed"
+    changes, answer = folder / "haproxy.sed", folder / "503.http"
     body = orjson.dumps(error_body(FRONT_AWAY, "")).decode()
-    said = [NARROW_BIND, *([SAY_UNAVAILABLE.replace("{body}", body)] if whole else ())]
+    answer.write_text(UNAVAILABLE_FILE.format(length=len(body), body=body), "utf-8", newline="")
+    said = [NARROW_BIND, SAY_SO_TOO.replace("{file}", str(answer))]
+    if whole:
+        said.append(SAY_UNAVAILABLE.replace("{body}", body))
     changes.write_text("\n".join(said) + "\n", "utf-8")
     script = folder / "haproxy-on-loopback"
     lines = [
         "#!/bin/sh",
-        "# Keeps HAProxy's metrics and statistics ports off the network, and its 404 from standing for an absent front.",
+        "# Keeps HAProxy's metrics and statistics ports off the network, and its 404 and 500 from standing for an absent front.",
         "previous=",
         'for argument in "$@"; do',
         '  if [ "$previous" = "-f" ] && [ -f "$argument" ]; then',

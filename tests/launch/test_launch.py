@@ -110,11 +110,15 @@ def test_haproxys_other_ports_are_kept_on_the_loopback_interface(tmp_path: Path)
 def test_a_front_that_is_away_is_not_a_job_that_does_not_exist(tmp_path: Path, *, whole: bool) -> None:
     line = "    http-request return status 404 content-type text/plain lf-string \"Path '%[path]' not found.\""
     written = tmp_path / "haproxy.cfg"
-    written.write_text(f"backend default_backend\n{line}\n")
+    written.write_text(f"    errorfile 502 /x/500.http\n{line}\n")
     script = loopback_haproxy(tmp_path / "run", {"RAY_SERVE_HAPROXY_BINARY_PATH": "/bin/echo"}, whole=whole)
     assert script is not None
     subprocess.run([script, "-f", written], check=True, capture_output=True)
-    [said] = written.read_text().splitlines()[1:]
+    cannot_deliver, said = written.read_text().splitlines()
+    head, _, document = Path(cannot_deliver.split()[-1]).read_bytes().partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 503 ")
+    assert b"Content-Length: %d" % len(document) in head
+    assert json.loads(document)["error"]["code"] == "front_unavailable"
     if not whole:
         assert said == line
         return
