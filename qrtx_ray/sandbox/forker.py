@@ -158,7 +158,7 @@ class Forker:
             msg = f"the sandbox cannot start a process: {message['failed']}"
             raise WorkerDied(msg)
         ours.setblocking(False)
-        return Child(message["forked"], descriptors[0], ours, self._children[message["forked"]])
+        return Child(message["forked"], descriptors[0], ours, message["end"])
 
     async def close(self) -> None:
         """End the zygote and with it all children; idempotent."""
@@ -196,7 +196,8 @@ class Forker:
             return
         if "forked" in message:
             assert self._loop is not None
-            self._children[message["forked"]] = self._loop.create_future()
+            # Told along with it: whoever waits for the child may hear of it only after its end, or the zygote's.
+            message["end"] = self._children[message["forked"]] = self._loop.create_future()
         answer = self._waiting.popleft()
         if not answer.cancelled():
             answer.set_result((message, descriptors))

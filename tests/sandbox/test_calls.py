@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ import uvloop
 
 from qrtx_ray.errors import ExecuteError, ExecutionTimeout, InternalError, ResourceExhausted, WorkerDied
 from qrtx_ray.sandbox import SandboxLimits
+from qrtx_ray.sandbox.forker import Forker
 
 from .conftest import descriptors, runs, sandbox_of, wait_until
 
@@ -238,6 +241,27 @@ async def test_a_dead_zygote_is_replaced():
             await ask(box, "echo")
         assert await still_works(box)
         assert (await ask(box, "pid"))["zygote"] != zygote
+
+
+async def test_a_child_whose_zygote_died_before_anybody_heard_of_it_is_a_dead_child():
+    forker = Forker((), SandboxLimits())
+    await forker.start()
+    try:
+        forking = asyncio.create_task(forker.fork())
+        await asyncio.sleep(0)
+        wait_until(lambda: children_of(forker.pid))  # the loop stands still meanwhile, and hears of both at once
+        time.sleep(0.2)
+        os.kill(forker.pid, signal.SIGKILL)
+        wait_until(lambda: not runs(forker.pid))
+        child = await forking
+        assert (await child.ended()).signal == signal.SIGKILL
+        assert not child.alive
+    finally:
+        await forker.close()
+
+
+def children_of(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
 
 
 async def test_a_factory_that_fails_says_so_at_the_start():
