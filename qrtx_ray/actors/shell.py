@@ -184,6 +184,8 @@ class SchedulerShell:
     async def _recall(self, job_id: str) -> None:
         """A finished job may have left memory; what can still be asked of it goes by what the store has."""
         if not self._core.knows_job(job_id):
+            # Behind all writes under way: one of them may be of this job, and its row must not be read before that.
+            await settled(self._outbox.post(None, ()))
             stored = (await self._journal.read(self._journal.store.records, [job_id])).get(job_id)
             if stored is not None and job_id not in self._gone:
                 self._core.recall(stored)

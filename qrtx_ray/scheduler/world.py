@@ -196,7 +196,8 @@ class World:
         record = self.finished[job_id]
         job = Job(evolve(record, changes | {"version": record.version + 1}), self.tenants.account(record.tenant))
         self._touched[job_id] = job
-        self.finished[job_id] = job.record
+        del self.finished[job_id]
+        self.finished[job_id] = job.record  # the newest now: it must not be forgotten while the write is under way
 
     def note(self, job: Job, reason: str) -> None:
         """Write into the history what does not change the state."""

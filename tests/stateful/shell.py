@@ -254,10 +254,16 @@ class Shell:
         """Something that is asked of a job or of a device."""
         job_id = getattr(event, "job_id", None)
         if job_id is not None and not self.core.knows_job(job_id):
+            self.catch_up()
             stored = self.disk.record(job_id)
             if stored is not None and not self.going(job_id):
                 self.core.recall(stored)
         self.apply(event, (), lambda refused, _: then(refused))
+
+    def catch_up(self) -> None:
+        """Wait for the writes under way: one of them may be of a job whose row is to be read."""
+        if self.queue:
+            self.flush()
 
     def going(self, job_id: str) -> bool:
         """Whether the job is deleted and its row is still there: it must not come back from it."""
