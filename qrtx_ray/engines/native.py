@@ -38,15 +38,14 @@ def _modules() -> tuple[Any, Any]:
 class NativeCircuit:
     """A circuit in Aer's form, on `num_qubits` local qubits and `num_clbits` classical bits.
 
-    `raw` is the underlying object; `resamples` says whether its state differs from shot to shot.
+    `raw` is the underlying object.
     """
 
-    __slots__ = ("num_clbits", "num_qubits", "raw", "resamples")
+    __slots__ = ("num_clbits", "num_qubits", "raw")
 
     def __init__(self, num_qubits: int, num_clbits: int = 0, raw: Any = None) -> None:
         self.num_qubits = num_qubits
         self.num_clbits = num_clbits
-        self.resamples = False
         if raw is None:
             raw = _modules()[0].AerCircuit()
             raw.num_qubits = num_qubits

@@ -80,8 +80,6 @@ def draw(
     """
     stage = stage or Stage()
     slices = slices_of(run.cost.seconds, run.shots)
-    if run.cost.method is Method.STATEVECTOR_SHOTS and not circuit.resamples:
-        slices = 1  # the state is computed once and sampled: cutting the shots would compute it again
     (bits,) = stage.begin(slices, ((len(clbits), run.shots), np.uint8))
     while stage.done < slices:
         part = stage.done
@@ -136,7 +134,6 @@ def native_program(
     if program.dynamic:
         return _from_qpy(program, extra_clbits)
     circuit = NativeCircuit(program.num_qubits, program.num_clbits + extra_clbits)
-    circuit.resamples = not program.terminal_measurements
     values = row.tolist()
     for kind, q0, q1, q2, first, count in program.ops.tolist():
         name = program.names[kind]
@@ -188,9 +185,7 @@ def _from_qpy(program: CircuitProgram, extra_clbits: int) -> NativeCircuit:
     except Exception as error:
         msg = "the compiled circuit cannot be read by the simulator"
         raise ExecuteError(msg, field="circuit") from error
-    circuit = NativeCircuit(loaded.num_qubits, loaded.num_clbits, raw)
-    circuit.resamples = True
-    return circuit
+    return NativeCircuit(loaded.num_qubits, loaded.num_clbits, raw)
 
 
 def append_basis(

@@ -4,64 +4,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
 import pytest
 
-from qrtx_ray.api.app import create_app
-from qrtx_ray.cli import jobs, planning
-from qrtx_ray.cli.main import main
-from qrtx_ray.client import QrtxClient
 from qrtx_ray.codec.results import encode_sampler
 from qrtx_ray.store.protocol import Transaction
 from qrtx_ray.store.sqlite import SqliteStore
 from qrtx_ray.testing import FakeGateway
-from tests.api.conftest import ALICE, DEVICES, OPERATOR, QASM, SETTINGS
-from tests.client.inside import Inside
+from tests.api.conftest import OPERATOR
+from tests.cli.conftest import Told
 from tests.store.building import job
 
 PLAIN = {"device": "fake_manila@aer", "calibration_id": "abc", "fidelity": 0.9, "qpu_s": 2.0, "estimated_s": 0.1}
 
 
-@dataclass(frozen=True)
-class Outcome:
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def gateway() -> FakeGateway:
-    return FakeGateway(DEVICES.values())
-
-
-@pytest.fixture
-def qrtx(
-    gateway: FakeGateway, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Callable[..., Outcome]:
-    front = Inside(create_app(gateway, SETTINGS, DEVICES))
-    monkeypatch.chdir(tmp_path)
-    Path("bell.qasm").write_text(QASM)
-
-    def call(*words: str, token: str = ALICE) -> Outcome:
-        def client() -> QrtxClient:
-            return QrtxClient("http://testserver", token, transport=front)
-
-        for module in (jobs, planning):
-            monkeypatch.setattr(module, "QrtxClient", client)
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main(words)
-        said = capsys.readouterr()
-        return Outcome(int(ended.value.code or 0), said.out, said.err)
-
-    return call
-
-
-def test_a_job_is_explained_in_words(qrtx: Callable[..., Outcome], gateway: FakeGateway) -> None:
-    job_id = qrtx("submit", "bell.qasm", "-d", "auto").out.strip()
+def test_a_job_is_explained_in_words(typed: Callable[..., Told], gateway: FakeGateway) -> None:
+    job_id = typed("submit", "bell.qasm", "-d", "auto").out.strip()
     gateway.explanation = {
         "ahead": [{"level": "critical", "count": 3}],
         "estimated_start": {"at": 60.0, "low": 30.0, "high": 90.0},
@@ -71,39 +31,39 @@ def test_a_job_is_explained_in_words(qrtx: Callable[..., Outcome], gateway: Fake
         ],
         "changes": ["an agent that serves the device joins"],
     }  # fmt: skip
-    told = qrtx("explain", job_id).out
+    told = typed("explain", job_id).out
     for words in ("Queued", "3 critical", "1970-01-01T00:01:00", "fidelity +0.9", "chosen", "too few qubits", "joins"):
         assert words in told
-    assert json.loads(qrtx("explain", job_id, "--json").out)["ahead"] == [{"level": "critical", "count": 3}]
+    assert json.loads(typed("explain", job_id, "--json").out)["ahead"] == [{"level": "critical", "count": 3}]
 
 
-def test_a_job_that_runs_has_started(qrtx: Callable[..., Outcome], gateway: FakeGateway) -> None:
-    job_id = qrtx("submit", "bell.qasm", "-d", "auto").out.strip()
+def test_a_job_that_runs_has_started(typed: Callable[..., Told], gateway: FakeGateway) -> None:
+    job_id = typed("submit", "bell.qasm", "-d", "auto").out.strip()
     gateway.explanation = {"state": "Executing", "estimated_start": {"at": 60.0, "low": 60.0, "high": 60.0}}
-    told = qrtx("explain", job_id).out
+    told = typed("explain", job_id).out
     assert "started 1970-01-01T00:01:00" in told
     assert "should start" not in told
 
 
-def test_a_job_that_is_not_there_is_not_explained(qrtx: Callable[..., Outcome]) -> None:
-    refused = qrtx("explain", "nonsense")
+def test_a_job_that_is_not_there_is_not_explained(typed: Callable[..., Told]) -> None:
+    refused = typed("explain", "nonsense")
     assert refused.code == 1
     assert "no such job" in refused.err
 
 
-def test_a_file_is_estimated_and_not_submitted(qrtx: Callable[..., Outcome], gateway: FakeGateway) -> None:
-    told = qrtx("estimate", "bell.qasm").out
+def test_a_file_is_estimated_and_not_submitted(typed: Callable[..., Told], gateway: FakeGateway) -> None:
+    told = typed("estimate", "bell.qasm").out
     for words in ("fake_manila@aer", "0.9000", "2.00 s", "chosen", "nothing was submitted"):
         assert words in told
     assert "quito" not in told, "only devices with noise, where none is named"
-    assert "fake_quito@aer_ideal" in qrtx("estimate", "bell.qasm", "-d", "fake_quito@aer_ideal").out
-    assert json.loads(qrtx("estimate", "bell.qasm", "--json").out)["chosen"] == "fake_manila@aer"
+    assert "fake_quito@aer_ideal" in typed("estimate", "bell.qasm", "-d", "fake_quito@aer_ideal").out
+    assert json.loads(typed("estimate", "bell.qasm", "--json").out)["chosen"] == "fake_manila@aer"
     assert gateway.requests == []
-    assert qrtx("estimate", "nowhere.qasm").code == 1
+    assert typed("estimate", "nowhere.qasm").code == 1
 
 
-def test_a_job_says_until_when_how_well_and_where(qrtx: Callable[..., Outcome], gateway: FakeGateway) -> None:
-    sent = qrtx(
+def test_a_job_says_until_when_how_well_and_where(typed: Callable[..., Told], gateway: FakeGateway) -> None:
+    sent = typed(
         "submit", "bell.qasm", "-d", "auto", "--deadline", "2030-01-01T01:00+01:00", "--fidelity-floor", "0.5",
         "--reservation", "r", "--dry-run",
     )  # fmt: skip
@@ -113,70 +73,70 @@ def test_a_job_says_until_when_how_well_and_where(qrtx: Callable[..., Outcome], 
     assert (request.dry_run, request.device) == (True, "auto")
 
 
-def test_the_result_of_a_dry_run_is_its_figures(qrtx: Callable[..., Outcome], gateway: FakeGateway) -> None:
+def test_the_result_of_a_dry_run_is_its_figures(typed: Callable[..., Told], gateway: FakeGateway) -> None:
     estimate = {"device": "fake_manila@aer", "fidelity": 0.93, "qpu_s": 2.5, "noise_id": "", "method": "compiled"}
     document = encode_sampler([], {"qrtx": {"dry_run": True, "estimate": estimate}})
     gateway.answer = lambda _: document
-    told = qrtx("submit", "bell.qasm", "-d", "manila", "--dry-run", "--wait")
+    told = typed("submit", "bell.qasm", "-d", "manila", "--dry-run", "--wait")
     assert told.code == 0, told.err
     assert "0.93" in told.out
     assert "noise_id" not in told.out
     surveyed = {"candidates": [estimate, {**estimate, "device": "fake_lima@aer"}], "method": "survey"}
     document = encode_sampler([], {"qrtx": {"dry_run": True, "estimate": surveyed}})
-    job_id = qrtx("submit", "bell.qasm", "-d", "auto", "--dry-run").out.strip()
+    job_id = typed("submit", "bell.qasm", "-d", "auto", "--dry-run").out.strip()
     gateway.complete(job_id, document)
-    assert "fake_lima@aer" in qrtx("results", job_id).out
+    assert "fake_lima@aer" in typed("results", job_id).out
 
 
-def test_a_device_is_reserved_shown_and_released(qrtx: Callable[..., Outcome]) -> None:
-    name = qrtx("reserve", "manila", "--to", "2090-01-01").out.strip()
-    assert name in qrtx("reservations").out
-    assert "another tenant" not in qrtx("reservations", token=OPERATOR).out
-    refused = qrtx("reserve", "manila", "--from", "2080-01-01 10:00", "--to", "2080-01-02")
+def test_a_device_is_reserved_shown_and_released(typed: Callable[..., Told]) -> None:
+    name = typed("reserve", "manila", "--to", "2090-01-01").out.strip()
+    assert name in typed("reservations").out
+    assert "another tenant" not in typed("reservations", token=OPERATOR).out
+    refused = typed("reserve", "manila", "--from", "2080-01-01 10:00", "--to", "2080-01-02")
     assert refused.code == 1
     assert "reserved" in refused.err
-    assert "released" in qrtx("release", name).out
-    assert "no reservations" in qrtx("reservations").out
-    assert qrtx("release", name).code == 1
-    other = qrtx("reserve", "manila", "--to", "2090-01-01", "--tenant", "bob", token=OPERATOR)
+    assert "released" in typed("release", name).out
+    assert "no reservations" in typed("reservations").out
+    assert typed("release", name).code == 1
+    other = typed("reserve", "manila", "--to", "2090-01-01", "--tenant", "bob", token=OPERATOR)
     assert other.code == 0
-    assert "another tenant" in qrtx("reservations").out
+    assert "another tenant" in typed("reservations").out
 
 
-def test_usage_is_told_with_its_limits(qrtx: Callable[..., Outcome]) -> None:
-    told = qrtx("usage").out
+def test_usage_is_told_with_its_limits(typed: Callable[..., Told]) -> None:
+    told = typed("usage").out
     assert "alice: weight 1" in told
     assert "none" in told
-    assert json.loads(qrtx("usage", "--json").out)["tenant"] == "alice"
+    assert json.loads(typed("usage", "--json").out)["tenant"] == "alice"
 
 
 @pytest.mark.parametrize("option", ["--json", "--plots", "--save"])
-def test_a_simulation_says_where_it_cannot_write(qrtx: Callable[..., Outcome], option: str) -> None:
+def test_a_simulation_says_where_it_cannot_write(typed: Callable[..., Told], option: str) -> None:
     Path("file").write_text("in the way")
-    told = qrtx("simulate", "--generate", "poisson", "--jobs", "3", "--fleet", "synthetic:1", option, "file/below")
+    told = typed("simulate", "--generate", "poisson", "--jobs", "3", "--fleet", "synthetic:1", option, "file/below")
     assert told.code == 1
     assert "file/below cannot be written" in told.err
     assert "Traceback" not in told.err
 
 
 def test_the_journal_is_written_as_a_trace(
-    qrtx: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    typed: Callable[..., Told], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("QRTX_DEVICES", "[{name: fake_manila@aer, count: 2}]")
     store = SqliteStore(tmp_path / "journal.db")
     store.open_epoch()
     store.commit([Transaction(records=(job(1), job(2, tenant="bob")))])
-    told = qrtx("export-trace", "trace.jsonl", "--storage", str(tmp_path))
+    told = typed("export-trace", "trace.jsonl", "--storage", str(tmp_path))
     assert told.out.strip() == "2 jobs in trace.jsonl"
     lines = [orjson.loads(line) for line in Path("trace.jsonl").read_bytes().splitlines()]
     assert [line.get("kind") for line in lines] == [None, "device", "job", "job"]
     assert (lines[1]["agents"], lines[1]["num_qubits"]) == (2, 5)
-    hidden = qrtx("export-trace", "hidden.jsonl", "--storage", str(tmp_path), "--anonymise", "--since", "2001-01-01")
+    hidden = typed("export-trace", "hidden.jsonl", "--storage", str(tmp_path), "--anonymise", "--since", "2001-01-01")
     assert hidden.out.strip() == "0 jobs in hidden.jsonl"
-    nowhere = qrtx("export-trace", "nowhere/trace.jsonl", "--storage", str(tmp_path))
+    nowhere = typed("export-trace", "nowhere/trace.jsonl", "--storage", str(tmp_path))
     assert (nowhere.code, nowhere.err.count("\n")) == (1, 1)
     assert "nowhere/trace.jsonl cannot be written" in nowhere.err
     store.close()
     monkeypatch.setenv("QRTX_STORAGE__JOURNAL_URL", "memory:")
-    assert "nothing to export" in qrtx("export-trace", "none.jsonl").err
+    assert "nothing to export" in typed("export-trace", "none.jsonl").err
     assert not Path("none.jsonl").exists()

@@ -147,7 +147,6 @@ def test_more_measured_qubits_than_fit_a_distribution_are_drawn_from_the_state(i
 
 def test_slices_report_progress_and_are_part_of_the_law():
     circuit = NativeCircuit(1, 1)
-    circuit.resamples = True
     circuit.gate("h", [0])
     circuit.measure([0], [0])
     seen: list[float] = []
